@@ -1,0 +1,59 @@
+"""Polymodal's packages, console script and direct dependencies.
+
+Ranges here say what the code is written for; `requirements.lock` pins every package
+with its hashes and is what `make setup` installs. BUILD_NOTES.md says why the stack
+stands where it stands.
+"""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="polymodal",
+    version="0.1.0",
+    description="The production stack for multimodal models on TensorFlow",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.10,<3.11",
+    packages=find_packages(include=["trainer*", "pipeline*", "serving*"]),
+    install_requires=[
+        "tensorflow>=2.16.2,<2.17",
+        "tf-keras>=2.16,<2.17",
+        "keras>=3.12,<3.13",
+        "keras-nlp>=0.25.1,<0.26",
+        "keras-cv>=0.9,<0.10",
+        "tensorflow-text>=2.16.1,<2.17",
+        "tensorflow-io>=0.37.1,<0.38",
+        "tensorflow-serving-api>=2.16.1,<2.17",
+        "tfx>=1.16,<1.17",
+        "tensorflow-transform>=1.16,<1.17",
+        "tensorflow-data-validation>=1.16.1,<1.17",
+        "tensorflow-model-analysis>=0.47.1,<0.48",
+        # Without the dill extra `import tfx.v1` fails.
+        "apache-beam[gcp,dill]>=2.74,<2.75",
+        "protobuf>=3.20.3,<4",
+        "grpcio>=1.60,<2",
+        "numpy>=1.26,<2",
+        "pyarrow>=10.0.1,<11",
+        "scikit-learn>=1.5,<1.6",
+        "espeakng-loader>=0.2.4",
+        "pydicom>=2.4,<3.1",
+        "pillow>=10",
+        "matplotlib>=3.8",
+        "PyYAML>=6",
+        "click>=8.1",
+        "rich>=13",
+        "psutil>=5.9",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.16.2,<2.17"],
+        "dev": [
+            "pytest>=8",
+            "ruff>=0.6",
+            "mypy>=1.11",
+            "types-PyYAML",
+            # Transform and wheel building call pip; uv environments have none.
+            "pip",
+        ],
+    },
+    entry_points={"console_scripts": ["polymodal=pipeline.cli:main"]},
+)

@@ -1,0 +1,85 @@
+"""Names of what is stored, asked and answered, derived from the config alone.
+
+Feature keys are the keys of tf.Example, of `serving_raw` and of a client's rows:
+one per image, audio or text input (the input's name), one per column of a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from trainer.config import (
+    Config,
+    HeadConfig,
+    InputConfig,
+    TabularColumn,
+    TabularInput,
+)
+
+ID_KEY = "__id__"
+"""Feature that carries a row's id, so that a prediction can be traced to its row."""
+
+SLICE_PREFIX = "slice:"
+"""Features kept for slicing only: they never reach the model."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One stored value of a row."""
+
+    key: str
+    column: str
+    kind: Literal["image", "audio", "text", "numeric", "categorical"]
+    input: str
+
+
+def _column(one: TabularColumn | str) -> TabularColumn:
+    return TabularColumn(one, one) if isinstance(one, str) else one
+
+
+def input_features(one: InputConfig) -> tuple[Feature, ...]:
+    """What is stored of one input."""
+    if not isinstance(one, TabularInput):
+        return (Feature(one.name, one.column or one.name, one.modality, one.name),)
+    numeric = [_column(c) for c in one.numeric]
+    categorical = [_column(c) for c in one.categorical]
+    return (
+        *(Feature(c.name, c.column or c.name, "numeric", one.name) for c in numeric),
+        *(
+            Feature(c.name, c.column or c.name, "categorical", one.name)
+            for c in categorical
+        ),
+    )
+
+
+def features(config: Config) -> tuple[Feature, ...]:
+    """What is stored of all inputs, in the config's order."""
+    return tuple(f for one in config.inputs for f in input_features(one))
+
+
+def label_column(head: HeadConfig) -> str:
+    """Manifest column of a head's label; the head's name is its feature key."""
+    return head.column or head.name
+
+
+def slice_columns(config: Config) -> tuple[str, ...]:
+    """Manifest columns that the evaluation's slices name, each once."""
+    names = [name for one in config.evaluation.slices for name in one]
+    return tuple(dict.fromkeys(names))
+
+
+def present_key(input_name: str) -> str:
+    """Key of the presence mask of an input, in tensors and in answers."""
+    return f"{input_name}_present"
+
+
+def weight_key(head_name: str) -> str:
+    """Key of a head's example weight: 1.0 where the row carries its label."""
+    return f"{head_name}_weight"
+
+
+def subset_name(names: Sequence[str]) -> str:
+    """The name of a set of inputs: `audio+image`."""
+    return "+".join(sorted(names))

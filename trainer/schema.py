@@ -1,0 +1,226 @@
+"""Reads plain mappings into frozen dataclasses and back, and says every problem.
+
+The dataclasses of `trainer.config` are the schema; this file only knows how to walk
+them: nested dataclasses, tuples, optional values, literals, and unions of dataclasses
+told apart by a tag (`kind:` or `modality:`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Union
+
+_NONE = type(None)
+TAGS = ("modality", "kind")
+
+
+def option(default: Any, doc: str) -> Any:
+    """A dataclass field with a default and the sentence that says why it is so."""
+    if isinstance(default, (dict, list)) or dataclasses.is_dataclass(default):
+        return dataclasses.field(
+            default_factory=lambda: default, metadata={"doc": doc}
+        )
+    return dataclasses.field(default=default, metadata={"doc": doc})
+
+
+def required(doc: str) -> Any:
+    """A dataclass field without a default."""
+    return dataclasses.field(metadata={"doc": doc})
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """` Did you mean 'x'?` for the closest known name, or an empty string."""
+    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def union_members(kind: Any) -> dict[str, type] | None:
+    """Tag value -> dataclass for a union of tagged dataclasses, else None."""
+    if typing.get_origin(kind) not in (Union, types.UnionType):
+        return None
+    members = [a for a in typing.get_args(kind) if dataclasses.is_dataclass(a)]
+    if not members:
+        return None
+    if len(members) == 1 and tag_of(members[0])[1] is None:
+        return None
+    return {str(tag_of(member)[1]): typing.cast(type, member) for member in members}
+
+
+def tag_of(cls: Any) -> tuple[str, str | None]:
+    """The tag field of a dataclass and its single literal value."""
+    hints = typing.get_type_hints(cls)
+    for tag in TAGS:
+        if typing.get_origin(hints.get(tag)) is Literal:
+            return tag, typing.get_args(hints[tag])[0]
+    return "kind", None
+
+
+def read(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
+    """Converts `value` to the annotated type `kind`.
+
+    Every problem is appended to `problems` with its key path; what is returned after
+    a problem is not to be used.
+    """
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    members = union_members(kind)
+    if members is not None:
+        if value is None and _NONE in args:
+            return None
+        return _read_union(members, value, path, problems)
+    if origin in (Union, types.UnionType):
+        if value is None and _NONE in args:
+            return None
+        return _read_plain_union(args, value, path, problems)
+    if dataclasses.is_dataclass(kind):
+        return _read_dataclass(typing.cast(type, kind), value, path, problems)
+    if origin is Literal:
+        if value not in args or isinstance(value, bool) != isinstance(args[0], bool):
+            known = ", ".join(map(repr, args))
+            problems.append(
+                f"{path}: expected one of {known}.{nearest(value, [str(a) for a in args])}"
+                f" Received: {value!r}"
+            )
+        return value
+    if origin is tuple:
+        return _read_tuple(args, value, path, problems)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            problems.append(f"{path}: expected a mapping. Received: {value!r}")
+            return {}
+        return {
+            str(k): read(args[1], v, f"{path}.{k}", problems) for k, v in value.items()
+        }
+    return _read_scalar(kind, value, path, problems)
+
+
+def _read_tuple(
+    args: tuple[Any, ...], value: Any, path: str, problems: list[str]
+) -> tuple[Any, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        problems.append(f"{path}: expected a list. Received: {value!r}")
+        return ()
+    return tuple(
+        read(args[0], item, f"{path}[{_label(item, i)}]", problems)
+        for i, item in enumerate(value)
+    )
+
+
+def _label(item: Any, index: int) -> str:
+    name = item.get("name") if isinstance(item, Mapping) else None
+    return str(name) if name else str(index)
+
+
+def _read_plain_union(
+    args: tuple[Any, ...], value: Any, path: str, problems: list[str]
+) -> Any:
+    attempts: list[list[str]] = []
+    for arg in args:
+        if arg is _NONE:
+            continue
+        trial: list[str] = []
+        result = read(arg, value, path, trial)
+        if not trial:
+            return result
+        attempts.append(trial)
+    # The attempt that got deepest is the one that the writer meant.
+    problems.extend(max(attempts, key=lambda trial: max(map(len, trial))))
+    return value
+
+
+def _read_union(
+    members: dict[str, type], value: Any, path: str, problems: list[str]
+) -> Any:
+    tag = tag_of(next(iter(members.values())))[0]
+    known = ", ".join(members)
+    if not isinstance(value, Mapping):
+        problems.append(
+            f"{path}: expected a mapping with `{tag}:` (one of {known})."
+            f" Received: {value!r}"
+        )
+        return None
+    chosen = value.get(tag)
+    if chosen not in members:
+        problems.append(
+            f"{path}.{tag}: expected one of {known}."
+            f"{nearest(str(chosen), list(members))} Received: {chosen!r}"
+        )
+        return None
+    return _read_dataclass(members[chosen], value, path, problems)
+
+
+def _read_dataclass(cls: type, value: Any, path: str, problems: list[str]) -> Any:
+    if isinstance(value, cls):
+        return value
+    if not isinstance(value, Mapping):
+        problems.append(f"{path}: expected a mapping. Received: {value!r}")
+        return None
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    before = len(problems)
+    for key in value:
+        if key not in fields:
+            problems.append(
+                f"{path}.{key}: unknown key.{nearest(str(key), list(fields))}"
+                f" Known keys: {', '.join(fields)}"
+            )
+    values: dict[str, Any] = {}
+    for name, field in fields.items():
+        if name in value:
+            values[name] = read(hints[name], value[name], f"{path}.{name}", problems)
+        elif (
+            field.default is dataclasses.MISSING
+            and field.default_factory is dataclasses.MISSING
+        ):
+            problems.append(f"{path}.{name}: missing. {field.metadata.get('doc', '')}")
+    if len(problems) > before:
+        return None
+    result = cls(**values)
+    check = getattr(result, "problems", None)
+    if check is not None:
+        problems.extend(f"{path}.{text}" if text else path for text in check())
+    return result
+
+
+def _read_scalar(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
+    if kind is Any:
+        return value
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if kind is float and isinstance(value, str):
+        # YAML 1.1 reads 1e-3 (no dot) as text.
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if kind is bool and isinstance(value, bool):
+        return value
+    if kind is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind is str and isinstance(value, (str, int, float)):
+        if isinstance(value, bool):
+            problems.append(
+                f"{path}: YAML reads this as true or false; put it in quotes."
+                f" Received: {value!r}"
+            )
+        return str(value)
+    if kind not in (float, int, str, bool):
+        raise TypeError(f"{path}: the schema has an annotation it cannot read: {kind}")
+    problems.append(f"{path}: expected {kind.__name__}. Received: {value!r}")
+    return value
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses back to mappings, lists and scalars, ready for YAML."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)
+        }
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(v) for v in value]
+    return value
