@@ -21,6 +21,9 @@ from trainer.config import (
 ID_KEY = "__id__"
 """Feature that carries a row's id, so that a prediction can be traced to its row."""
 
+EMBEDDING = "embedding"
+"""Key of the fused embedding among the model's outputs."""
+
 SLICE_PREFIX = "slice:"
 """Features kept for slicing only: they never reach the model."""
 
@@ -78,6 +81,16 @@ def present_key(input_name: str) -> str:
 def weight_key(head_name: str) -> str:
     """Key of a head's example weight: 1.0 where the row carries its label."""
     return f"{head_name}_weight"
+
+
+def embedding_key(input_name: str) -> str:
+    """Key of one input's pooled embedding among the model's outputs."""
+    return f"{input_name}_embedding"
+
+
+def auxiliary_key(head_name: str, input_name: str) -> str:
+    """Key of the logits of a head's linear copy that sees one input alone."""
+    return f"{head_name}_from_{input_name}"
 
 
 def subset_name(names: Sequence[str]) -> str:

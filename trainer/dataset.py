@@ -1,0 +1,63 @@
+"""TFRecords -> transformed -> preprocessed batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from trainer.config import Config
+from trainer.modalities import Resources
+from trainer.preprocessing import labels, preprocess, stored_spec
+
+Transform = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def count_records(files: Sequence[str]) -> int:
+    """Number of records in gzipped TFRecord files."""
+    records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP")
+    return int(records.reduce(tf.constant(0, tf.int64), lambda n, _: n + 1))
+
+
+def parsed(config: Config, transform: Transform, resources: Resources) -> Any:
+    """A function from string [batch] of tf.Examples to `(x, y)`, for `map`."""
+    spec = stored_spec(config)
+
+    def prepare(examples: tf.Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
+        transformed = transform(tf.io.parse_example(examples, spec))
+        return preprocess(config, transformed, resources), labels(config, transformed)
+
+    return prepare
+
+
+def make_dataset(
+    files: Sequence[str],
+    config: Config,
+    transform: Transform,
+    resources: Resources,
+    *,
+    training: bool,
+) -> tf.data.Dataset:
+    """Batches `(x, y)` of preprocessed tensors and labels.
+
+    Args:
+        files: gzipped TFRecord files of tf.Examples.
+        transform: sparse stored values -> transformed features (Transform's layer).
+        training: shuffle, in an order that the config's seed fixes.
+    """
+    one = config.training
+    files = sorted(files)
+    records = tf.data.TFRecordDataset(files, compression_type="GZIP")
+    prepare = parsed(config, transform, resources)
+    if one.cache:
+        rows = records.batch(one.batch_size).map(prepare, tf.data.AUTOTUNE)
+        rows = rows.unbatch().cache()
+        if training:
+            rows = rows.shuffle(one.shuffle_buffer, seed=config.seed)
+        batches = rows.batch(one.batch_size)
+    else:
+        if training:
+            records = records.shuffle(one.shuffle_buffer, seed=config.seed)
+        batches = records.batch(one.batch_size).map(prepare, tf.data.AUTOTUNE)
+    return batches.prefetch(tf.data.AUTOTUNE)

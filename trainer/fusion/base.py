@@ -1,0 +1,32 @@
+"""What a fusion gets and gives."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+from trainer.config import FusionConfig
+from trainer.layers import Encoded
+
+F = TypeVar("F", bound=FusionConfig)
+
+
+class Fusion(ABC, Generic[F]):
+    """Joins the encoded inputs to one embedding; made of Keras layers."""
+
+    def __init__(self, config: F) -> None:
+        self.config = config
+
+    @abstractmethod
+    def __call__(self, encoded: Mapping[str, Encoded], present: Any) -> Any:
+        """Fuses.
+
+        Args:
+            encoded: input name -> its tokens and pooled vector; the pooled vector of
+                an absent input is already its learned missing token.
+            present: bool [batch, inputs], in the order of `encoded`.
+
+        Returns:
+            float [batch, config.dim].
+        """

@@ -1,0 +1,168 @@
+"""Classification, one class of several or any number of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from trainer.config import ClassificationHead
+from trainer.heads.base import Head
+from trainer.modalities.base import Resources, Tensors
+
+_THRESHOLD = 0.5
+
+
+class Classification(Head[ClassificationHead]):
+    """Softmax over the classes, or one sigmoid per class (multi_label).
+
+    Answers: `H` string [batch] (the class, or the chosen classes joined by the
+    separator), `H_scores` float32 [batch, classes], `H_classes` string of the same
+    shape; multi-label also `H_selected` bool of the same shape.
+    """
+
+    def __init__(self, config: ClassificationHead) -> None:
+        super().__init__(config)
+        self.size = len(config.classes)
+
+    def label(self, values: Tensors) -> Tensors:
+        """Labels: int64 [batch] (-1 unknown); multi-label: float32 [batch, classes]."""
+        given = values[self.name]  # string [batch, at most labels per row]
+        classes = tf.constant(self.config.classes)
+        hits = tf.equal(given[:, :, None], classes[None, None])
+        one_hot = tf.cast(tf.reduce_any(hits, axis=1), tf.float32)
+        known = tf.cast(tf.reduce_any(tf.not_equal(given, ""), axis=1), tf.float32)
+        if self.config.multi_label:
+            return {self.name: one_hot, self.weight: known}
+        known = known * tf.reduce_max(one_hot, axis=1)
+        index = tf.argmax(one_hot, axis=1)
+        return {self.name: tf.where(known > 0, index, -1), self.weight: known}
+
+    def constants(self, values: Tensors) -> Tensors:
+        """Rows per class, float32 [classes]."""
+        import tensorflow_transform as tft
+
+        label = self.label(values)
+        if self.config.multi_label:
+            one_hot = label[self.name]
+        else:
+            one_hot = tf.one_hot(label[self.name], self.size)
+        return {self.name: tft.sum(one_hot, reduce_instance_dims=False)}
+
+    def class_weights(self, resources: Resources) -> np.ndarray:
+        """float32 [classes]; balanced as in scikit-learn: n / (classes * count)."""
+        chosen = self.config.class_weights
+        if chosen is None:
+            return np.ones(self.size, np.float32)
+        if isinstance(chosen, Mapping):
+            return np.array(
+                [chosen.get(name, 1.0) for name in self.config.classes], np.float32
+            )
+        counts = np.asarray(resources.class_counts[self.name], np.float64)
+        weights = counts.sum() / (self.size * np.maximum(counts, 1.0))
+        return weights.astype(np.float32)
+
+    def losses(self, label: Any, logits: Any, resources: Resources) -> Any:
+        """Cross-entropy, each class weighted."""
+        smoothing = self.config.label_smoothing
+        weights = ops.convert_to_tensor(self.class_weights(resources))
+        if self.config.multi_label:
+            target = label * (1 - smoothing) + 0.5 * smoothing
+            losses = keras.losses.binary_crossentropy(
+                target[..., None], logits[..., None], from_logits=True
+            )
+            # A class's weight counts where the class is there, as for one class.
+            return ops.mean(losses * ops.where(label > 0, weights[None], 1.0), axis=-1)
+        index = ops.maximum(label, 0)
+        target = ops.one_hot(index, self.size)
+        target = target * (1 - smoothing) + smoothing / self.size
+        losses = keras.losses.categorical_crossentropy(target, logits, from_logits=True)
+        return losses * ops.take(weights, index)
+
+    def trackers(self) -> dict[str, keras.metrics.Metric]:
+        return {f"{self.name}_accuracy": keras.metrics.Mean(name=f"{self.name}_accuracy")}
+
+    def track(
+        self,
+        trackers: dict[str, keras.metrics.Metric],
+        labels: Tensors,
+        logits: Any,
+        resources: Resources,
+    ) -> None:
+        """Share of right classes; multi-label: of right decisions."""
+        label = labels[self.name]
+        if self.config.multi_label:
+            right = ops.mean(
+                ops.cast(ops.equal(logits > 0, label > _THRESHOLD), "float32"), axis=-1
+            )
+        else:
+            chosen = ops.argmax(logits, axis=-1)
+            right = ops.cast(ops.equal(chosen, ops.cast(label, chosen.dtype)), "float32")
+        tracker = trackers[f"{self.name}_accuracy"]
+        tracker.update_state(right, sample_weight=labels[self.weight])
+
+    def answers(self, logits: tf.Tensor, resources: Resources) -> dict[str, tf.Tensor]:
+        classes = tf.constant(self.config.classes)
+        names = tf.tile(classes[None], [tf.shape(logits)[0], 1])
+        if not self.config.multi_label:
+            return {
+                self.name: tf.gather(classes, tf.argmax(logits, axis=-1)),
+                f"{self.name}_scores": tf.nn.softmax(logits),
+                f"{self.name}_classes": names,
+            }
+        scores = tf.nn.sigmoid(logits)
+        selected = scores > _THRESHOLD
+        chosen = tf.ragged.boolean_mask(names, selected)
+        return {
+            self.name: tf.strings.reduce_join(
+                chosen, axis=-1, separator=self.config.separator
+            ),
+            f"{self.name}_scores": scores,
+            f"{self.name}_classes": names,
+            f"{self.name}_selected": selected,
+        }
+
+    def metrics(
+        self, labels: np.ndarray, answers: dict[str, np.ndarray]
+    ) -> dict[str, float]:
+        """accuracy, macro_f1, log_loss and auc (macro, one against the rest)."""
+        from sklearn import metrics
+
+        scores = answers[f"{self.name}_scores"].astype(np.float64)
+        if self.config.multi_label:
+            chosen = scores > _THRESHOLD
+            truth = labels > _THRESHOLD
+            log_loss = np.mean(
+                [metrics.log_loss(t, s, labels=[0, 1]) for t, s in zip(truth.T, scores.T)]
+            )
+            accuracy = float(np.mean(chosen == truth))
+        else:
+            truth, chosen = np.eye(self.size)[labels] > 0, scores.argmax(-1)
+            log_loss = metrics.log_loss(
+                labels, scores / scores.sum(-1, keepdims=True), labels=range(self.size)
+            )
+            accuracy = metrics.accuracy_score(labels, chosen)
+        f1 = metrics.f1_score(
+            truth if self.config.multi_label else labels,
+            chosen,
+            average="macro",
+            zero_division=0.0,
+            labels=range(self.size),
+        )
+        out = {"accuracy": accuracy, "macro_f1": f1, "log_loss": log_loss}
+        # A class that is on no row, or on every row, has no ROC curve.
+        drawn = (truth.sum(0) > 0) & (truth.sum(0) < len(truth))
+        if drawn.any():
+            out["auc"] = float(
+                np.mean(
+                    [
+                        metrics.roc_auc_score(truth[:, c], scores[:, c])
+                        for c in np.flatnonzero(drawn)
+                    ]
+                )
+            )
+        return {name: float(value) for name, value in out.items()}

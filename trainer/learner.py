@@ -1,0 +1,56 @@
+"""Trains the functional model on any mix of objectives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from trainer.config import Config
+from trainer.modalities import Resources
+from trainer.objectives import objectives
+
+
+class Learner(keras.Model):
+    """Wraps the model for `fit`: overrides `compute_loss`, nothing else.
+
+    Batches are `(x, y)`: x the model's inputs, y labels and their weights by key.
+    """
+
+    def __init__(
+        self, model: keras.Model, config: Config, resources: Resources, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model = model
+        self.objectives = objectives(config, resources)
+        self.own_trackers: dict[str, keras.metrics.Metric] = {}
+        for name, objective in self.objectives.items():
+            if len(self.objectives) > 1:
+                key = f"{name}_loss"
+                self.own_trackers[key] = keras.metrics.Mean(name=key)
+            self.own_trackers.update(objective.trackers())
+        # The functional model inside is built; BackupAndRestore asks before `fit`.
+        self.built = True
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return self.model(x, training=training)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """The objectives' losses, each times its weight, plus the layers' own."""
+        total = 0.0
+        for name, objective in self.objectives.items():
+            value = objective.loss(self.model, x, y, y_pred)
+            if f"{name}_loss" in self.own_trackers:
+                self.own_trackers[f"{name}_loss"].update_state(value)
+            objective.track(self.own_trackers, x, y, y_pred)
+            total += objective.config.weight * value
+        for extra in self.losses:
+            total += extra
+        return total

@@ -1,0 +1,124 @@
+"""Sounds: WAV decoded, resampled and turned to log-mel in-graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainer.config import AudioInput
+from trainer.decoding import decode_rows, decode_sound
+from trainer.encoder_config import TransformerAudioEncoder
+from trainer.layers import (
+    AllTrue,
+    Encoded,
+    MaskedMean,
+    PositionEmbedding,
+    SpecAugment,
+    TransformerBlock,
+    conv_stack,
+    pool_map,
+)
+from trainer.modalities.base import Modality, Resources, Tensors
+
+_FLOOR = 1e-6
+"""Power under the quietest 16-bit sound: keeps log() finite on silence."""
+
+
+class Audio(Modality[AudioInput]):
+    """Tensor `NAME_log_mel`: float32 [batch, frames, mel_bins].
+
+    Natural logarithm of the mel power spectrum (HTK mel scale, Hann window). The
+    encoder's first layer standardizes each band by the train split's frames.
+    """
+
+    @property
+    def log_mel(self) -> str:
+        return f"{self.name}_log_mel"
+
+    @property
+    def _samples(self) -> int:
+        return round(self.config.max_seconds * self.config.sample_rate_hz)
+
+    @property
+    def _window(self) -> tuple[int, int]:
+        rate = self.config.sample_rate_hz
+        return (
+            max(1, round(self.config.frame_ms * rate / 1000)),
+            max(1, round(self.config.step_ms * rate / 1000)),
+        )
+
+    @property
+    def frames(self) -> int:
+        """Frames of a padded recording."""
+        frame, step = self._window
+        return max(1, 1 + (self._samples - frame) // step)
+
+    def specs(self, resources: Resources) -> dict[str, tuple[tuple[int, ...], str]]:
+        return {self.log_mel: ((self.frames, self.config.mel_bins), "float32")}
+
+    def preprocess(self, transformed: Tensors, resources: Resources) -> Tensors:
+        one = self.config
+
+        def decode(encoded: tf.Tensor) -> tf.Tensor:
+            return decode_sound(
+                encoded, one.sample_rate_hz, self._samples, one.max_input_seconds
+            )
+
+        rows, present = decode_rows(
+            transformed[self.name], decode, (1 + self._samples,)
+        )
+        return {self.log_mel: self.spectrogram(rows[:, 1:]), self.present: present}
+
+    def spectrogram(self, wave: tf.Tensor) -> tf.Tensor:
+        """float32 [batch, samples] in [-1, 1] -> float32 [batch, frames, mel_bins]."""
+        one = self.config
+        frame, step = self._window
+        size = 1 << (frame - 1).bit_length()
+        if wave.shape[-1] < frame:
+            wave = tf.pad(wave, [[0, 0], [0, frame - wave.shape[-1]]])
+        power = tf.square(tf.abs(tf.signal.stft(wave, frame, step, fft_length=size)))
+        mel = tf.signal.linear_to_mel_weight_matrix(
+            num_mel_bins=one.mel_bins,
+            num_spectrogram_bins=size // 2 + 1,
+            sample_rate=one.sample_rate_hz,
+            lower_edge_hertz=one.min_hz,
+            upper_edge_hertz=one.max_hz or one.sample_rate_hz / 2,
+        )
+        return tf.math.log(tf.tensordot(power, mel, 1) + _FLOOR)
+
+    def encoder(self, tensors: Tensors, dim: int, resources: Resources) -> Encoded:
+        one, name = self.config, self.name
+        x = keras.layers.BatchNormalization(name=f"{name}_band_norm")(
+            tensors[self.log_mel]
+        )
+        x = SpecAugment(
+            one.mask_frames, one.mask_bins, one.shift_frames, name=f"{name}_augment"
+        )(x)
+        if isinstance(one.encoder, TransformerAudioEncoder):
+            return self._transformer(x, dim, one.encoder)
+        x = keras.layers.Reshape((self.frames, one.mel_bins, 1), name=f"{name}_map")(x)
+        x = conv_stack(x, one.encoder, name)
+        return pool_map(x, dim, name, flatten=one.encoder.flatten)
+
+    def _transformer(
+        self, x: Any, dim: int, encoder: TransformerAudioEncoder
+    ) -> Encoded:
+        name = self.name
+        x = keras.layers.Conv1D(
+            encoder.hidden_dim, 2 * encoder.stride, strides=encoder.stride,
+            padding="same", activation="gelu", name=f"{name}_patches",
+        )(x)  # fmt: skip
+        x = PositionEmbedding(name=f"{name}_positions")(x)
+        # Silence behind a short sound is information too: every token is real.
+        mask = AllTrue(name=f"{name}_mask")(x)
+        for i in range(encoder.layers):
+            x = TransformerBlock(
+                encoder.heads, encoder.dropout, name=f"{name}_block_{i}"
+            )(x, mask)
+        x = keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")(x)
+        tokens = keras.layers.Dense(dim, name=f"{name}_tokens")(x)
+        mean = MaskedMean(name=f"{name}_mean")(x, mask)
+        pooled = keras.layers.Dense(dim, name=f"{name}_pooled")(mean)
+        return Encoded(tokens, mask, pooled)

@@ -1,0 +1,79 @@
+"""What a modality is: one class per file, made from one input's config."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from trainer.config import InputConfig
+from trainer.features import Feature, input_features, present_key
+from trainer.layers import Encoded
+
+C = TypeVar("C", bound=InputConfig)
+Tensors = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the full pass over the train split found; constants of the model.
+
+    Attributes:
+        vocabularies: text input -> its WordPiece vocabulary.
+        categories: categorical feature -> number of values in its vocabulary.
+        statistics: regression head -> (mean, standard deviation) of its label.
+        class_counts: classification head -> rows per class.
+    """
+
+    vocabularies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    categories: Mapping[str, int] = field(default_factory=dict)
+    statistics: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    class_counts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+class Modality(ABC, Generic[C]):
+    """How one input is stored, analyzed, preprocessed and encoded.
+
+    `analyze` runs inside Transform only; `preprocess` is traced both by the training
+    data set and by the serving graph, so it may use TF core and TF Text ops only and
+    no randomness; `encoder` makes Keras layers.
+    """
+
+    def __init__(self, config: C) -> None:
+        self.config = config
+        self.name = config.name
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """What is stored for this input."""
+        return input_features(self.config)
+
+    @property
+    def present(self) -> str:
+        """Key of this input's presence mask."""
+        return present_key(self.name)
+
+    def analyze(self, values: Tensors) -> Tensors:
+        """Stored values -> transformed features, with full-pass statistics.
+
+        Args:
+            values: feature key -> dense [batch]; "" or NaN where absent.
+        """
+        return {f.key: values[f.key] for f in self.features}
+
+    def constants(self, values: Tensors) -> Tensors:
+        """Scalar results of a full pass that training and serving need; name -> tensor."""
+        return {}
+
+    @abstractmethod
+    def specs(self, resources: Resources) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Preprocessed tensors: key -> (shape without batch, dtype)."""
+
+    @abstractmethod
+    def preprocess(self, transformed: Tensors, resources: Resources) -> Tensors:
+        """Transformed features -> the tensors of `specs` and the presence mask."""
+
+    @abstractmethod
+    def encoder(self, tensors: Tensors, dim: int, resources: Resources) -> Encoded:
+        """Keras tensors of `specs` -> tokens [batch, sequence, dim], pooled [batch, dim]."""

@@ -1,0 +1,103 @@
+"""Tables: standardized numbers and looked-up categories, each possibly missing."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from trainer.config import TabularInput
+from trainer.layers import AllTrue, Encoded, mlp
+from trainer.modalities.base import Modality, Resources, Tensors
+
+_BOUND = 10.0
+"""Standard deviations at which numbers are clipped: a typing error stays a typing
+error and does not become the loudest number of the batch."""
+
+
+class Tabular(Modality[TabularInput]):
+    """Tensors `NAME_numeric` float32 [batch, 2n] and `NAME_categorical` int32 [batch, m].
+
+    Numeric: n standardized values (0 where missing), then n flags, 1.0 = missing.
+    Categorical: 0 = missing, 1 = not in the vocabulary, from 2 by falling frequency.
+    """
+
+    @property
+    def numeric(self) -> str:
+        return f"{self.name}_numeric"
+
+    @property
+    def categorical(self) -> str:
+        return f"{self.name}_categorical"
+
+    def _keys(self, kind: str) -> list[str]:
+        return [f.key for f in self.features if f.kind == kind]
+
+    def analyze(self, values: Tensors) -> Tensors:
+        import tensorflow_transform as tft
+
+        out: Tensors = {}
+        for key in self._keys("numeric"):
+            value = values[key]
+            known = tf.math.is_finite(value)
+            given = tf.boolean_mask(value, known)
+            mean, variance = tft.mean(given), tft.var(given)
+            scale = tf.sqrt(tf.where(variance > 0, variance, 1.0))
+            standardized = tf.clip_by_value((value - mean) / scale, -_BOUND, _BOUND)
+            # A column without any value has no mean; NaN means missing further on.
+            usable = known & tf.math.is_finite(standardized)
+            out[key] = tf.where(usable, standardized, float("nan"))
+        for key in self._keys("categorical"):
+            value = tf.strings.strip(values[key])
+            index = tft.compute_and_apply_vocabulary(
+                value,
+                top_k=self.config.max_categories,
+                num_oov_buckets=0,
+                default_value=-1,
+                vocab_filename=key,
+            )
+            zero = tf.zeros_like(index)
+            out[key] = tf.where(tf.equal(value, ""), zero, index + 2)
+        return out
+
+    def specs(self, resources: Resources) -> dict[str, tuple[tuple[int, ...], str]]:
+        out: dict[str, tuple[tuple[int, ...], str]] = {}
+        numeric, categorical = self._keys("numeric"), self._keys("categorical")
+        if numeric:
+            out[self.numeric] = ((2 * len(numeric),), "float32")
+        if categorical:
+            out[self.categorical] = ((len(categorical),), "int32")
+        return out
+
+    def preprocess(self, transformed: Tensors, resources: Resources) -> Tensors:
+        out: Tensors = {}
+        present = tf.constant(False)
+        numeric, categorical = self._keys("numeric"), self._keys("categorical")
+        if numeric:
+            values = tf.stack([transformed[k] for k in numeric], axis=1)
+            missing = tf.math.is_nan(values)
+            filled = tf.where(missing, 0.0, values)
+            out[self.numeric] = tf.concat([filled, tf.cast(missing, tf.float32)], axis=1)
+            present = present | tf.reduce_any(~missing, axis=1)
+        if categorical:
+            ids = tf.stack([transformed[k] for k in categorical], axis=1)
+            out[self.categorical] = tf.cast(ids, tf.int32)
+            present = present | tf.reduce_any(ids > 0, axis=1)
+        return {**out, self.present: present}
+
+    def encoder(self, tensors: Tensors, dim: int, resources: Resources) -> Encoded:
+        one, name = self.config, self.name
+        parts = [tensors[self.numeric]] if self.numeric in tensors else []
+        for i, key in enumerate(self._keys("categorical")):
+            size = resources.categories[key] + 2
+            width = min(32, 2 + size // 2)
+            parts.append(
+                keras.layers.Embedding(size, width, name=f"{name}_{key}_embedding")(
+                    tensors[self.categorical][:, i]
+                )
+            )
+        x = keras.layers.Concatenate(name=f"{name}_join")(parts) if len(parts) > 1 else parts[0]
+        x = mlp(x, one.hidden_dims, one.dropout, name)
+        pooled = keras.layers.Dense(dim, name=f"{name}_pooled")(x)
+        tokens = ops.expand_dims(pooled, 1)
+        return Encoded(tokens, AllTrue(name=f"{name}_mask")(tokens), pooled)

@@ -1,0 +1,154 @@
+"""Trains a model: distribution, precision, optimizer, callbacks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.callbacks import BestWeights, Progress, write_confusion_matrix
+from trainer.config import ClassificationHead, Config, to_json
+from trainer.learner import Learner
+from trainer.model import build_model
+from trainer.modalities import Resources
+from trainer.optimizer import freeze, make_optimizer
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model and how it came about."""
+
+    model: keras.Model
+    history: dict[str, list[float]]
+    resumed_from_epoch: int
+
+
+def fingerprint(config: Config, sources: Sequence[str]) -> str:
+    """Names a training run: the same config on the same data gives the same name."""
+    text = "\n".join([to_json(config), *sorted(sources)])
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+
+
+def make_strategy(devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
+    """MirroredStrategy over the devices (default: all GPUs) where there are several."""
+    if devices is None:
+        gpus = tf.config.list_logical_devices("GPU")
+        devices = [device.name for device in gpus]
+    if len(devices) > 1:
+        return tf.distribute.MirroredStrategy(list(devices))
+    return tf.distribute.get_strategy()
+
+
+def train(
+    config: Config,
+    resources: Resources,
+    train_data: tf.data.Dataset,
+    selection_data: tf.data.Dataset | None,
+    *,
+    train_examples: int,
+    work_dir: str,
+    log_dir: str,
+    devices: Sequence[str] | None = None,
+    say: Callable[[str], None] = print,
+) -> Trained:
+    """Trains to the end, or on from where a killed run of the same `work_dir` stopped.
+
+    Args:
+        train_data: batches `(x, y)` of one epoch.
+        selection_data: what early stopping and the best epoch look at; None keeps
+            the last epoch.
+        train_examples: rows of one epoch; sets the schedule's length.
+        work_dir: where the backup lives until the run has ended well.
+        log_dir: TensorBoard's directory.
+        devices: for MirroredStrategy; None = all GPUs.
+        say: gets one line per epoch.
+    """
+    one = config.training
+    keras.utils.set_random_seed(config.seed)
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(one.precision)
+    try:
+        with make_strategy(devices).scope():
+            model = build_model(config, resources)
+            frozen = freeze(model, one.parameter_groups)
+            if frozen:
+                say(f"frozen: {len(frozen)} variables")
+            learner = Learner(model, config, resources)
+            steps_per_epoch = -(-train_examples // one.batch_size)
+            learner.compile(
+                optimizer=make_optimizer(one, one.epochs * steps_per_epoch),
+                jit_compile=one.jit_compile,
+            )
+            # BackupAndRestore restores the optimizer only if its slots exist.
+            learner.optimizer.build(learner.trainable_variables)
+        os.makedirs(work_dir, exist_ok=True)
+        resumed = _finished_epochs(work_dir)
+        if resumed:
+            say(f"resuming after epoch {resumed}")
+        callbacks: list[keras.callbacks.Callback] = [
+            Progress(say, one.epochs),
+            keras.callbacks.TensorBoard(log_dir, write_graph=True),
+            keras.callbacks.BackupAndRestore(
+                os.path.join(work_dir, "backup"), double_checkpoint=True
+            ),
+        ]
+        if one.ema_momentum is not None:
+            # After the backup, which wants the raw weights; before the best weights.
+            callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+        if selection_data is not None:
+            callbacks.append(BestWeights(work_dir, one.early_stopping_patience))
+        history = learner.fit(
+            train_data,
+            validation_data=selection_data,
+            epochs=one.epochs,
+            callbacks=callbacks,
+            verbose=0,
+        )
+        if selection_data is not None:
+            _draw(config, model, selection_data, log_dir)
+        # Outside of any strategy, with plain variables: what exports and compares.
+        plain_model = build_model(config, resources)
+        plain_model.set_weights(model.get_weights())
+    finally:
+        keras.config.set_dtype_policy(previous)
+    shutil.rmtree(work_dir, ignore_errors=True)
+    return Trained(plain_model, history.history, resumed)
+
+
+def _finished_epochs(work_dir: str) -> int:
+    import json
+
+    path = os.path.join(work_dir, "backup", "training_metadata.json")
+    if not os.path.exists(path):
+        return 0
+    with open(path, encoding="utf-8") as file:
+        return int(json.load(file)["epoch"])
+
+
+def _draw(config: Config, model: keras.Model, data: Any, log_dir: str) -> None:
+    heads = [
+        h
+        for h in config.heads
+        if isinstance(h, ClassificationHead) and not h.multi_label
+    ]
+    seen: dict[str, list[Any]] = {h.name: [] for h in heads}
+    for x, y in data:
+        logits = model(x, training=False)
+        for head in heads:
+            known = y[f"{head.name}_weight"].numpy() > 0
+            chosen = np.argmax(logits[head.name].numpy(), -1)
+            label = y[head.name].numpy()
+            seen[head.name].append(np.stack([label, chosen])[:, known])
+    for head in heads:
+        pairs = np.concatenate(seen[head.name], axis=1)
+        if pairs.size:
+            write_confusion_matrix(
+                log_dir, head.name, head.classes, pairs[0], pairs[1]
+            )
