@@ -5,15 +5,20 @@ with its hashes and is what `make setup` installs. BUILD_NOTES.md says why the s
 stands where it stands.
 """
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 setup(
     name="polymodal",
     version="0.1.0",
     description="The production stack for multimodal models on TensorFlow",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.10,<3.11",
+    # Said aloud, so that an editable install is this folder on the path, not a list of
+    # the packages there were that day.
+    package_dir={"": "."},
     packages=find_packages(include=["trainer*", "pipeline*", "serving*"]),
     install_requires=[
         "tensorflow>=2.16.2,<2.17",
@@ -35,6 +40,7 @@ setup(
         "numpy>=1.26,<2",
         "pyarrow>=10.0.1,<11",
         "scikit-learn>=1.5,<1.6",
+        "scipy>=1.11,<2",
         "espeakng-loader>=0.2.4",
         "pydicom>=2.4,<3.1",
         "pillow>=10",
@@ -43,6 +49,7 @@ setup(
         "click>=8.1",
         "rich>=13",
         "psutil>=5.9",
+        "packaging>=21",
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.16.2,<2.17"],

@@ -4,13 +4,16 @@
 #
 # A second call reuses the environment; a changed lock brings it up to date; one whose
 # installation was cut short, or that was moved from another folder, is made afresh.
-# POLYMODAL_LOCK=requirements-gpu.lock installs the GPU variant.
+# POLYMODAL_LOCK=requirements-gpu.lock installs the GPU variant, and later calls keep to
+# it until POLYMODAL_LOCK=requirements.lock.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-lock="${POLYMODAL_LOCK:-requirements.lock}"
-uv_version="0.13.9"
 venv=".venv"
+chosen="$venv/.polymodal-lock"
+# Without a choice, the one made before: `make run` does not undo `make setup-gpu`.
+lock="${POLYMODAL_LOCK:-$(cat "$chosen" 2>/dev/null || echo requirements.lock)}"
+uv_version="0.13.9"
 stamp="$venv/.polymodal-ready"
 unfinished="$venv/.polymodal-unfinished"
 
@@ -30,11 +33,28 @@ die() {
 works() { "$1" -c "import sys; sys.exit(sys.version_info[:2] < ($2))" >/dev/null 2>&1; }
 is_310() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' >/dev/null 2>&1; }
 
+# An environment that lost its pyvenv.cfg is a bare link to the Python it was made with:
+# installing "into" it would replace that Python's own packages.
+is_environment() {
+    "$venv/bin/python" -c '
+import os, sys
+own = os.path.realpath(sys.argv[1])
+bare = sys.prefix == sys.base_prefix or os.path.realpath(sys.prefix) != own
+sys.exit(bare or sys.version_info[:2] != (3, 10))' "$venv" >/dev/null 2>&1
+}
+
+# One at a time, held by what is started here as well. The script itself is the lock.
+exec 9<scripts/setup.sh
+if command -v flock >/dev/null 2>&1 && ! flock --nonblock 9; then
+    say "waiting for another setup of this folder"
+    flock 9
+fi
+
 wanted="$PWD
 $(cat "$lock" setup.py scripts/setup.sh | cksum)"
 
 if [ -f "$stamp" ] && [ ! -e "$unfinished" ] && [ "$(cat "$stamp")" = "$wanted" ] &&
-    is_310 "$venv/bin/python"; then
+    is_environment; then
     exit 0
 fi
 
@@ -73,7 +93,7 @@ python="python3.10"
 if ! is_310 "$python"; then
     say "no working python3.10 on the path: asking uv for one of its own"
     "$uv" python install 3.10 || true
-    python="$("$uv" python find --managed-python 3.10 2>/dev/null)" && is_310 "$python" ||
+    python="$("$uv" python find --python-preference only-managed 3.10 2>/dev/null)" && is_310 "$python" ||
         die "no Python 3.10: 'python3.10' is not on the path or does not run, and uv could not download one" \
             "install it (pyenv: pyenv install 3.10; Ubuntu: apt-get install python3.10 python3.10-venv;" \
             "conda: conda create -n py310 python=3.10 and activate it), then: make setup" \
@@ -85,15 +105,19 @@ if [ -e "$venv" ]; then
     reason=""
     if [ -e "$unfinished" ]; then
         reason="its installation was cut short"
-    elif ! is_310 "$venv/bin/python"; then
-        reason="its Python is not a working 3.10"
+    elif ! is_environment; then
+        reason="it is not a working environment of Python 3.10"
     elif [ -f "$stamp" ] && [ "$(head -n 1 "$stamp")" != "$PWD" ]; then
         # Scripts in bin/ hold the old folder's name.
         reason="it was moved or copied from another folder"
     fi
     if [ -n "$reason" ]; then
         say "removing $venv: $reason"
-        rm -rf "$venv"
+        # Renamed first: a removal that is cut short must not leave half of it in place.
+        mkdir -p build
+        rm -rf build/old-venv
+        mv "$venv" build/old-venv
+        rm -rf build/old-venv
     fi
 fi
 if [ ! -e "$venv" ]; then
@@ -102,9 +126,13 @@ if [ ! -e "$venv" ]; then
 fi
 touch "$unfinished"
 rm -f "$stamp"
+is_environment || die "$PWD/$venv is not a virtual environment of Python 3.10 although it was just made" \
+    "remove it (rm -rf .venv), then: make setup"
 
-say "packages of $lock (about 300, 3.5 GB; a minute or two on a good line)"
-"$uv" pip sync --python "$venv/bin/python" --require-hashes --strict "$lock" ||
+say "packages of $lock (about 300, 3.5 GB; a few minutes on a good line)"
+# Compiling costs half a minute once; without it every first import costs ten seconds.
+"$uv" pip sync --python "$venv/bin/python" --require-hashes --strict \
+    --compile-bytecode "$lock" ||
     die "the packages of $lock could not be installed, see above" \
         "check the connection to the package index and the free disk space (8 GB), then: make setup"
 
@@ -113,6 +141,7 @@ say "polymodal itself, editable"
 "$uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable . ||
     die "polymodal itself could not be installed from setup.py, see above"
 
+printf '%s' "$lock" >"$chosen"
 printf '%s' "$wanted" >"$stamp"
 rm -f "$unfinished"
 say "ready: $venv/bin/polymodal"

@@ -61,3 +61,9 @@ def make_dataset(
             records = records.shuffle(one.shuffle_buffer, seed=config.seed)
         batches = records.batch(one.batch_size).map(prepare, tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def first_records(files: Sequence[str], count: int) -> list[bytes]:
+    """The first records of gzipped TFRecord files."""
+    records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP")
+    return [bytes(record) for record in records.take(count).as_numpy_iterator()]

@@ -51,18 +51,39 @@ class ServingModule(tf.Module):
         self.transform = transform
         self._vocabulary_assets = _vocabulary_assets(config, resources)
 
+        examples = tf.TensorSpec([None], tf.string, name="examples")
+        raw = {
+            f.key: tf.TensorSpec(
+                [None], tf.float32 if f.kind == "numeric" else tf.string, name=f.key
+            )
+            for f in features(config)
+        }
+        tensors = {
+            key: tf.TensorSpec([None, *value.shape[1:]], value.dtype, name=key)
+            for key, value in model.input.items()
+        }
+        sparse = {
+            key: tf.SparseTensorSpec([None, None], spec.dtype)
+            for key, spec in input_spec(config).items()
+        }
+
+        # Traced once and called by all signatures: the graph holds the model once.
+        @tf.function(input_signature=[tensors])  # type: ignore[misc]
+        def forward(tensors: dict[str, Any]) -> dict[str, Any]:
+            return dict(model(tensors, training=False))
+
+        @tf.function(input_signature=[sparse])  # type: ignore[misc]
+        def prepared(sparse: dict[str, Any]) -> dict[str, Any]:
+            return preprocess(config, self.transform(sparse), resources)
+
         def answers(tensors: dict[str, Any]) -> dict[str, tf.Tensor]:
-            outputs = model(tensors, training=False)
+            outputs = forward(tensors)
             out: dict[str, tf.Tensor] = {}
             for head in heads(config):
                 out.update(head.answers(outputs[head.name], resources))
-            for one in config.inputs:
-                key = f"{one.name}_present"
-                out[key] = tf.identity(tensors[key])
+            for one in modalities(config):
+                out[one.present] = tf.identity(tensors[one.present])
             return out
-
-        def prepared(sparse: dict[str, Any]) -> dict[str, Any]:
-            return preprocess(config, self.transform(sparse), resources)
 
         def parse(examples: tf.Tensor, spec: dict[str, Any]) -> dict[str, Any]:
             parsed: dict[str, Any] = tf.io.parse_example(examples, spec)
@@ -88,25 +109,14 @@ class ServingModule(tf.Module):
 
         def embed(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             tensors = prepared(sparsify(config, inputs))
-            outputs = model(tensors, training=False)
+            outputs = forward(tensors)
             out = {EMBEDDING: outputs[EMBEDDING]}
-            for one in config.inputs:
+            for one in modalities(config):
                 key = embedding_key(one.name)
                 out[key] = outputs[key]
-                out[f"{one.name}_present"] = tf.identity(tensors[f"{one.name}_present"])
+                out[one.present] = tf.identity(tensors[one.present])
             return out
 
-        examples = tf.TensorSpec([None], tf.string, name="examples")
-        raw = {
-            f.key: tf.TensorSpec(
-                [None], tf.float32 if f.kind == "numeric" else tf.string, name=f.key
-            )
-            for f in features(config)
-        }
-        tensors = {
-            key: tf.TensorSpec([None, *value.shape[1:]], value.dtype, name=key)
-            for key, value in model.input.items()
-        }
         self.signatures_by_name = {
             "serving_default": tf.function(serving_default).get_concrete_function(
                 examples

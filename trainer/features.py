@@ -6,6 +6,8 @@ one per image, audio or text input (the input's name), one per column of a table
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -91,6 +93,16 @@ def embedding_key(input_name: str) -> str:
 def auxiliary_key(head_name: str, input_name: str) -> str:
     """Key of the logits of a head's linear copy that sees one input alone."""
     return f"{head_name}_from_{input_name}"
+
+
+def split_key(split: str) -> str:
+    """Under what name TFX stores a split: itself, where TFX allows it.
+
+    TFX takes ASCII letters, digits, - and _ only; 训练 becomes `split-` and a hash.
+    """
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", split):
+        return split
+    return f"split-{hashlib.sha256(split.encode()).hexdigest()[:16]}"
 
 
 def subset_name(names: Sequence[str]) -> str:

@@ -94,7 +94,7 @@ def train(
             say(f"resuming after epoch {resumed}")
         callbacks: list[keras.callbacks.Callback] = [
             Progress(say, one.epochs),
-            keras.callbacks.TensorBoard(log_dir, write_graph=True),
+            keras.callbacks.TensorBoard(log_dir, write_graph=False),
             keras.callbacks.BackupAndRestore(
                 os.path.join(work_dir, "backup"), double_checkpoint=True
             ),
@@ -113,6 +113,7 @@ def train(
         )
         if selection_data is not None:
             _draw(config, model, selection_data, log_dir)
+        _write_graph(model, log_dir)
         # Outside of any strategy, with plain variables: what exports and compares.
         plain_model = build_model(config, resources)
         plain_model.set_weights(model.get_weights())
@@ -120,6 +121,16 @@ def train(
         keras.config.set_dtype_policy(previous)
     shutil.rmtree(work_dir, ignore_errors=True)
     return Trained(plain_model, history.history, resumed)
+
+
+def _write_graph(model: keras.Model, log_dir: str) -> None:
+    """The forward pass for TensorBoard's graph page; Keras draws no subclass."""
+    specs = {k: tf.TensorSpec(v.shape, v.dtype) for k, v in model.input.items()}
+    traced = tf.function(lambda x: model(x, training=False)).get_concrete_function(
+        specs
+    )
+    with tf.summary.create_file_writer(log_dir).as_default():
+        tf.summary.graph(traced.graph)
 
 
 def _finished_epochs(work_dir: str) -> int:

@@ -1,0 +1,216 @@
+"""`polymodal evaluate` and `polymodal predict`: a finished model on new rows."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from pipeline.rows import Quarantined, Row, iter_rows
+from trainer.config import Config, load
+
+CONFIG_ASSET = os.path.join("assets.extra", "polymodal_config.yaml")
+
+
+class ModelError(ValueError):
+    """A model that cannot be used as asked."""
+
+
+def newest_version(directory: str) -> str:
+    """A SavedModel directory, or the highest version below it."""
+    path = Path(directory)
+    if (path / "saved_model.pb").exists():
+        return str(path)
+    versions = [
+        p
+        for p in (path.iterdir() if path.is_dir() else [])
+        if p.name.isdigit() and (p / "saved_model.pb").exists()
+    ]
+    if not versions:
+        raise ModelError(
+            f"{directory}: no SavedModel here (no saved_model.pb, and no numbered"
+            " version directory that holds one)."
+        )
+    return str(max(versions, key=lambda p: int(p.name)))
+
+
+def model_config(directory: str) -> Config:
+    """The config that travels inside an exported model."""
+    path = Path(directory, CONFIG_ASSET)
+    if not path.exists():
+        raise ModelError(
+            f"{directory}: has no {CONFIG_ASSET}, so it was not exported by polymodal."
+        )
+    return load(path)
+
+
+def evaluate(
+    model: str, manifest: str, split: str | None, console: Console
+) -> dict[str, Any]:
+    """Judges a model on labelled rows.
+
+    Args:
+        model: a SavedModel directory, or the directory above its versions.
+        manifest: path or URL; needs the label columns.
+        split: only the rows of this split; None = all rows.
+
+    Returns:
+        `examples`, `quarantined`, `metrics`, `metrics_by_inputs`.
+
+    Raises:
+        ModelError: no such model, or no row to judge on.
+    """
+    from pipeline.evaluation import judge
+    from serving.client import LocalModel
+
+    directory = newest_version(model)
+    config = model_config(directory)
+    rows: list[Row] = []
+    bad: list[Quarantined] = []
+    for row in _progress(_judged_rows(config, manifest, split), console):
+        if isinstance(row, Quarantined):
+            bad.append(row)
+        else:
+            rows.append(row)
+    for one in bad[:5]:
+        console.print(f"  quarantined: {one}", markup=False, highlight=False)
+    if not rows:
+        raise ModelError(
+            f"{manifest}: no row to judge on"
+            + (f" in split {split!r}" if split else "")
+            + f" ({len(bad)} quarantined)."
+        )
+    report = judge(config, LocalModel(directory), rows)
+    return {
+        "examples": report["examples"],
+        "quarantined": len(bad),
+        "metrics": report["metrics"],
+        "metrics_by_inputs": report["metrics_by_inputs"],
+    }
+
+
+def _judged_rows(
+    config: Config, manifest: str, split: str | None
+) -> Iterator[Row | Quarantined]:
+    from pipeline.scan import scan
+
+    scanned = scan(config, manifest)
+    if split is not None and split not in scanned.splits:
+        known = ", ".join(scanned.splits) or "none"
+        raise ModelError(f"{manifest}: no row is in split {split!r}. Splits: {known}")
+    yield from iter_rows(config, manifest, split, scanned=scanned)
+
+
+def _progress(
+    rows: Iterator[Row | Quarantined], console: Console
+) -> Iterator[Row | Quarantined]:
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("reading", total=None)
+        for row in rows:
+            progress.advance(task)
+            yield row
+
+
+def predict(
+    manifest: str,
+    output: str,
+    console: Console,
+    *,
+    model: str | None = None,
+    target: str | None = None,
+    config: Config | None = None,
+    batch_size: int = 32,
+) -> dict[str, int]:
+    """Writes one JSON line per row of a manifest: its id and the model's answers.
+
+    A row that cannot be read gets a line with `error` instead of answers, so that
+    lines and rows stay equally many.
+
+    Args:
+        model: a SavedModel directory; or
+        target: `grpc://HOST:PORT/NAME`.
+        config: maps columns to inputs; None = the model's own, and for a target a
+            manifest whose columns are called as the model's inputs.
+
+    Returns:
+        `rows` and `errors`.
+    """
+    from serving.client import Client, LocalModel
+
+    if (model is None) == (target is None):
+        raise ModelError("give either a model or a target.")
+    asked: Any
+    if model is not None:
+        directory = newest_version(model)
+        config = config or model_config(directory)
+        asked = LocalModel(directory, max_batch_size=batch_size)
+    else:
+        assert target is not None
+        asked = Client(target, max_batch_size=batch_size)
+        config = config or _config_of(asked)
+    counts = {"rows": 0, "errors": 0}
+    rows = iter_rows(config, manifest, labels=False)
+    with asked, _appearing(output) as file:
+        batch: list[Row | Quarantined] = []
+        for row in _progress(rows, console):
+            batch.append(row)
+            if len(batch) == batch_size:
+                _write(asked, batch, file, counts)
+                batch = []
+        _write(asked, batch, file, counts)
+    return counts
+
+
+def _config_of(client: Any) -> Config:
+    """A config that maps each column to the input of the same name."""
+    from trainer.config import (
+        AudioInput,
+        ClassificationHead,
+        ImageInput,
+        TabularInput,
+        TextInput,
+    )
+
+    kinds = dict(client.contract().inputs)
+    inputs: list[Any] = []
+    made = {"image": ImageInput, "audio": AudioInput, "text": TextInput}
+    for name, kind in kinds.items():
+        if kind in made:
+            inputs.append(made[kind](name=name))
+    numeric = tuple(name for name, kind in kinds.items() if kind == "numeric")
+    if numeric:
+        inputs.append(TabularInput(name="polymodal_numbers", numeric=numeric))
+    head = ClassificationHead(name="polymodal_unused", classes=("a", "b"))
+    return Config(name="remote", inputs=tuple(inputs), heads=(head,))
+
+
+@contextmanager
+def _appearing(path: str) -> Iterator[Any]:
+    """A file that appears whole, under its name, only when all is written."""
+    part = Path(path + ".part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("w", encoding="utf-8") as file:
+        yield file
+    part.replace(path)
+
+
+def _write(
+    model: Any, batch: list[Row | Quarantined], file: Any, counts: dict[str, int]
+) -> None:
+    good = [row for row in batch if isinstance(row, Row)]
+    answers = iter(model.predict([row.values for row in good]))
+    for row in batch:
+        counts["rows"] += 1
+        line: dict[str, Any] = {"id": row.id}
+        if isinstance(row, Row):
+            line.update(next(answers))
+        else:
+            counts["errors"] += 1
+            line["error"] = {"reason": row.reason, "message": row.message}
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")

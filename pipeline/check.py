@@ -1,0 +1,221 @@
+"""Looks at a config and its manifest before anything is trained.
+
+`check` finds every problem of one pass, so that they can be corrected at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.facts import Facts, Range
+from pipeline.manifest import Manifest, ManifestError
+from pipeline.quarantine import Counts, reason_lines
+from pipeline.rows import Quarantined, Row, iter_rows
+from pipeline.scan import scan
+from trainer.config import ClassificationHead, Config, ConfigError, load
+from trainer.features import features
+
+
+@dataclass
+class Report:
+    """What a manifest holds, seen through a config.
+
+    Attributes:
+      counts: Rows read, written by split, and quarantined by reason.
+      facts: By feature key, what the values are.
+      present: By feature key, the usable rows that have it.
+      classes: By classification head and split, rows per class.
+      targets: By regression head and split, the range of the numbers.
+      problems: What must be corrected; empty = good to train.
+      notes: What is worth knowing.
+    """
+
+    counts: Counts = field(default_factory=Counts)
+    facts: dict[str, Facts] = field(default_factory=dict)
+    present: Counter[str] = field(default_factory=Counter)
+    classes: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
+    targets: dict[str, dict[str, Range]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 = good to train, 2 = there are problems."""
+        return 2 if self.problems else 0
+
+
+def check(config: Config, manifest: str, progress: bool = False) -> Report:
+    """Reads every row as the pipeline would.
+
+    Args:
+      config: Says what is read.
+      manifest: Path or URL.
+      progress: Draws a progress bar on the standard error stream.
+    """
+    report = Report(facts={f.key: Facts(f) for f in features(config)})
+    try:
+        scanned = scan(config, manifest)
+    except ManifestError as error:
+        report.problems += str(error).splitlines()
+        return report
+    rows = iter_rows(
+        config,
+        manifest,
+        observe=lambda feature, value: report.facts[feature.key].take(value),
+        scanned=scanned,
+    )
+    with _bar(scanned.rows, progress) as advance:
+        for row in rows:
+            if isinstance(row, Quarantined):
+                report.counts.take(row)
+            else:
+                _take(report, row)
+            advance()
+    _order(report.counts.splits, scanned.splits)
+    for splits in report.classes.values():
+        _order(splits, scanned.splits)
+    report.problems += _problems(report, config, manifest)
+    report.notes += _notes(report, config)
+    return report
+
+
+def _order(splits: dict[str, Any], names: Iterable[str]) -> None:
+    """Train first, then selection and eval, whatever row came first."""
+    for name in names:
+        if name in splits:
+            splits[name] = splits.pop(name)
+
+
+def _take(report: Report, row: Row) -> None:
+    report.counts.write(row.split)
+    report.present.update(row.values.keys())
+    for head, label in row.labels.items():
+        if isinstance(label, float):
+            ranges = report.targets.setdefault(head, {})
+            ranges.setdefault(row.split, Range()).take(label)
+        else:
+            splits = report.classes.setdefault(head, {})
+            splits.setdefault(row.split, Counter()).update(label)
+
+
+def _problems(report: Report, config: Config, manifest: str) -> Iterator[str]:
+    counts, split = report.counts, config.data.split
+    if not counts.read:
+        yield f"{manifest}: the manifest has no rows."
+        return
+    allowed = config.data.max_quarantine_fraction
+    if counts.fraction > allowed:
+        yield (
+            f"{manifest}: {counts.quarantined} of {counts.read} rows"
+            f" ({counts.fraction:.1%}) cannot be used; data.max_quarantine_fraction"
+            f" allows {allowed:.1%}.\n" + "\n".join(reason_lines(counts))
+        )
+    named = ", ".join(f"{name} ({n})" for name, n in counts.splits.items()) or "none"
+    for key, name in (("train", split.train), ("eval", split.eval)):
+        if not counts.splits.get(name):
+            yield (
+                f"data.split.{key}: no usable row is in split {name!r}; name one of"
+                f" the manifest's splits. Splits: {named}"
+            )
+    for feature in features(config):
+        if counts.written and not report.present[feature.key]:
+            yield (
+                f"inputs[{feature.input}]: column {feature.column!r} is empty in every"
+                " usable row; remove it from the config or fill it."
+            )
+    for head in config.heads:
+        if isinstance(head, ClassificationHead):
+            found = report.classes.get(head.name, {}).get(split.train, Counter())
+            lacking = [name for name in head.classes if not found[name]]
+            if lacking and counts.splits.get(split.train):
+                yield (
+                    f"heads[{head.name}].classes: no row of split {split.train!r} has"
+                    f" {', '.join(map(repr, lacking))}; add rows or remove the class."
+                )
+        elif not report.targets.get(head.name, {}).get(split.train):
+            yield (
+                f"heads[{head.name}]: no row of split {split.train!r} has a number in"
+                f" column {head.column or head.name!r}."
+            )
+
+
+def _notes(report: Report, config: Config) -> Iterator[str]:
+    counts, split = report.counts, config.data.split
+    if counts.quarantined > 0 and (
+        counts.fraction <= config.data.max_quarantine_fraction
+    ):
+        lines = "\n".join(reason_lines(counts))
+        yield f"{counts.quarantined} of {counts.read} rows are set aside:\n{lines}"
+    if split.selection_fraction > 0 and not counts.splits.get(split.selection):
+        yield (
+            f"data.split.selection: split {split.selection!r} is empty, so the last"
+            " epoch is kept; give more rows or name a split."
+        )
+    for head in config.heads:
+        if isinstance(head, ClassificationHead) and counts.splits.get(split.eval):
+            found = report.classes.get(head.name, {}).get(split.eval, Counter())
+            lacking = [name for name in head.classes if not found[name]]
+            if lacking:
+                yield (
+                    f"heads[{head.name}]: split {split.eval!r} judges without a row of"
+                    f" {', '.join(map(repr, lacking))}."
+                )
+    for key, facts in report.facts.items():
+        value = facts.ranges.get("value")
+        if value and value.count > 1 and value.low == value.high:
+            yield f"{key}: column {facts.feature.column!r} is {value} in every row."
+
+
+@contextmanager
+def _bar(total: int, show: bool) -> Iterator[Any]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (TextColumn("checking rows"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, Remaining(), console=Console(stderr=True), disable=not show
+    ) as bar:
+        task = bar.add_task("rows", total=total)
+        yield lambda: bar.advance(task)
+
+
+def run_check(config_path: str, manifest: str | None = None) -> int:
+    """The `check` command: prints a report; 0 = good to train, 2 = problems.
+
+    Args:
+      config_path: The YAML file.
+      manifest: Path or URL; None looks at the config alone.
+    """
+    from rich.console import Console
+
+    from pipeline.check_table import render
+
+    console = Console()
+    problems: list[str] = []
+    try:
+        config = load(config_path)
+    except ConfigError as error:
+        problems += [f"{error.source}: {problem}" for problem in error.problems]
+        if manifest is not None:
+            # The manifest can be wrong as well: better told now than on the next try.
+            try:
+                Manifest(manifest)
+            except ManifestError as other:
+                problems.append(str(other))
+        render(Report(problems=problems), console)
+        return 2
+    if manifest is None:
+        console.print(
+            f"{config_path}: good. Inputs: {', '.join(i.name for i in config.inputs)}."
+            f" Heads: {', '.join(h.name for h in config.heads)}.",
+            markup=False,
+        )
+        return 0
+    report = check(config, manifest, progress=True)
+    render(report, console)
+    return report.exit_code

@@ -1,0 +1,210 @@
+"""The `polymodal` command: a thin front of the functions it calls.
+
+Heavy imports wait until a command needs them: `polymodal --help` is for people.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+
+def _known_errors() -> tuple[type[Exception], ...]:
+    from pipeline.apply import ModelError
+    from pipeline.manifest import ManifestError
+    from pipeline.quarantine import QuarantineError
+    from trainer.config import ConfigError
+
+    return (ConfigError, ManifestError, QuarantineError, ModelError)
+
+
+def _explained(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Errors that are the user's to mend end with their message and status 2."""
+
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except _known_errors() as error:
+            Console(stderr=True).print(f"error: {error}", style="red", markup=False)
+            sys.exit(2)
+        except FileExistsError as error:
+            Console(stderr=True).print(f"error: {error}", style="red", markup=False)
+            sys.exit(2)
+
+    return wrapper
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="polymodal")
+def main() -> None:
+    """Multimodal models on TensorFlow: from one YAML file to a served SavedModel."""
+
+
+@main.command("demo-data")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--examples", default=1200, show_default=True, help="Rows to write.")
+@click.option("--seed", default=0, show_default=True, help="Same seed, same bytes.")
+@_explained
+def demo_data(directory: Path, examples: int, seed: int) -> None:
+    """Write the embedded data set: digits drawn, spoken, mentioned and measured."""
+    from pipeline.demo_data import write_demo_data
+
+    path = write_demo_data(directory, examples, seed)
+    Console().print(f"wrote {examples} examples to {path}", highlight=False)
+
+
+@main.command()
+@click.option("--output", default="build/demo", show_default=True)
+@click.option("--examples", default=1200, show_default=True, help="Rows of demo data.")
+@click.option("--seed", default=0, show_default=True)
+@_explained
+def demo(output: str, examples: int, seed: int) -> None:
+    """Run the whole main job on the embedded data: train, judge, push, serve, ask."""
+    from pipeline.demo import demo as run_demo
+
+    run_demo(output, examples, seed, Console())
+
+
+@main.command()
+@click.argument("manifest")
+@click.option("-o", "--output", required=True, help="YAML file to write.")
+@click.option("--force", is_flag=True, help="Overwrite the file.")
+@_explained
+def init(manifest: str, output: str, force: bool) -> None:
+    """Infer inputs, label and head from a manifest; write a config to review."""
+    from pipeline.init_config import write
+
+    write(manifest, output, force)
+    Console().print(f"wrote {output}: review it, then `polymodal check {output}`")
+
+
+@main.command()
+@click.argument("config")
+@click.option("--data", "manifest", help="Manifest to check too.")
+@_explained
+def check(config: str, manifest: str | None) -> None:
+    """Validate a config and a manifest; lists every problem, exit status 0 or 2."""
+    from pipeline.check import run_check
+
+    sys.exit(run_check(config, manifest))
+
+
+@main.command()
+@click.argument("config")
+@click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE")
+@_explained
+def render(config: str, overrides: tuple[str, ...]) -> None:
+    """Print the config with every default filled in."""
+    from trainer.config import load, to_yaml
+
+    click.echo(to_yaml(load(config, overrides)), nl=False)
+
+
+@main.command()
+@click.argument("config")
+@click.option("--data", "manifest", required=True, help="Manifest to learn from.")
+@click.option("--output", required=True, help="Directory of results and cache.")
+@click.option("--runner", type=click.Choice(["local"]), default="local")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY.PATH=VALUE",
+    help="Override a key of the config; lists by name or index.",
+)
+@_explained
+def run(
+    config: str, manifest: str, output: str, runner: str, overrides: tuple[str, ...]
+) -> None:
+    """Run the pipeline: manifest to pushed model. Exit status 3: not blessed."""
+    from pipeline.run import run as run_pipeline
+    from pipeline.run import show
+    from trainer.config import load
+
+    del runner  # the only one so far; the choice itself refuses others
+    console = Console()
+    summary = run_pipeline(load(config, overrides), manifest, output, console)
+    show(summary, console)
+
+
+@main.command()
+@click.option("--model", required=True, help="SavedModel directory.")
+@click.option("--data", "manifest", required=True, help="Labelled manifest.")
+@click.option("--split", help="Only the rows of this split.")
+@click.option("--json", "json_file", help="Also write the report to this file.")
+@_explained
+def evaluate(
+    model: str, manifest: str, split: str | None, json_file: str | None
+) -> None:
+    """Judge a model on labelled rows that it has never seen."""
+    from pipeline.apply import evaluate as judge
+    from pipeline.run import show
+
+    console = Console()
+    report = judge(model, manifest, split, console)
+    show(report, console)
+    console.print(
+        f"{report['examples']} examples, {report['quarantined']} quarantined"
+    )
+    if json_file:
+        Path(json_file).write_text(json.dumps(report, indent=2), encoding="utf-8")
+
+
+@main.command()
+@click.option("--model", help="SavedModel directory.")
+@click.option("--target", help="grpc://HOST:PORT/NAME")
+@click.option("--data", "manifest", required=True, help="Manifest of rows.")
+@click.option("--output", required=True, help="JSON lines file to write.")
+@click.option("--config", "config_file", help="Maps columns to the inputs of a target.")
+@_explained
+def predict(
+    model: str | None,
+    target: str | None,
+    manifest: str,
+    output: str,
+    config_file: str | None,
+) -> None:
+    """Predict every row, with a model in this process or through a server."""
+    from pipeline.apply import predict as run_predict
+    from trainer.config import load
+
+    config = load(config_file) if config_file else None
+    console = Console()
+    counts = run_predict(
+        manifest, output, console, model=model, target=target, config=config
+    )
+    console.print(f"{counts['rows']} rows, {counts['errors']} unreadable, to {output}")
+
+
+@main.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("flags", nargs=-1, type=click.UNPROCESSED)
+def serve(flags: tuple[str, ...]) -> None:
+    """Start the model server; takes the flags of `python -m serving.server`."""
+    from serving.server import main as serve_main
+
+    sys.exit(serve_main(list(flags)))
+
+
+@main.command()
+@click.option("--port", "ports", multiple=True, type=int, default=(8500, 8501))
+@click.option("--path", default=".", show_default=True, help="Where runs will write.")
+def doctor(ports: tuple[int, ...], path: str) -> None:
+    """Check versions, devices, ports and disk; says what to do."""
+    from pipeline.doctor import main as run_doctor
+
+    sys.exit(run_doctor(ports, path))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""Manifest and media files to TFRecords by split, through Beam.
+
+What travels between Beam's stages are places in the manifest and counts: a worker
+reads its rows' media and writes them where they stay, so that memory holds one row at
+a time. Files become part of the output only after all workers are done; what a killed
+or repeated worker leaves behind is never read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import posixpath
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+
+from pipeline.manifest import BadRow, Manifest, ManifestError, Start
+from pipeline.quarantine import Counts, QuarantineError, too_many
+from pipeline.rows import Quarantined, duplicate, read_row, to_example
+from pipeline.scan import Scan, scan
+from pipeline.shards import WORKING, ShardWriter, clear, commit, copy_report
+from trainer.config import Config, from_json, to_json
+
+_LOG = logging.getLogger(__name__)
+_PROGRESS_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows from `start` up to, not including, row `end`."""
+
+    start: Start
+    end: int
+    duplicates: tuple[int, ...]
+
+
+def ingest(
+    beam_pipeline: beam.Pipeline,
+    config: Config,
+    manifest: str,
+    output: str,
+    report_dir: str,
+    fingerprint: str = "",
+) -> Counts:
+    """Writes a manifest's rows below `output`.
+
+    Args:
+      beam_pipeline: Not yet used; it is run here.
+      config: Says what is read.
+      manifest: Path or URL.
+      output: Folder for `Split-NAME/`, `quarantine/` and `counts.json`.
+      report_dir: Where quarantine and counts are copied to before an error is raised.
+      fingerprint: Of the manifest as it was planned; empty = not compared.
+
+    Raises:
+      ManifestError: the manifest cannot be used, or changed since it was planned.
+      QuarantineError: more rows are unusable than the config allows.
+    """
+    import tensorflow as tf
+
+    _LOG.info("scanning %s", manifest)
+    scanned = scan(config, manifest)
+    if fingerprint and fingerprint != scanned.fingerprint:
+        raise ManifestError(
+            f"{manifest}: the manifest or its files changed after the pipeline was"
+            " planned; start the pipeline again."
+        )
+    if problems := list(scanned.problems()):
+        raise ManifestError("\n".join(problems))
+    _LOG.info("%s rows, splits %s", f"{scanned.rows:,}", scanned.splits)
+    clear(output)
+    working = posixpath.join(output, WORKING, uuid.uuid4().hex)
+    tf.io.gfile.makedirs(working)
+    with beam_pipeline as p:
+        _ = (
+            p
+            | "Chunks" >> beam.Create(list(_chunks(scanned)))
+            | "Write" >> beam.ParDo(_WriteChunk(manifest, config, working, scanned))
+            | "Results"
+            >> beam.io.WriteToText(posixpath.join(working, "results"), num_shards=1)
+        )
+    counts = commit(working, output)
+    tf.io.gfile.rmtree(posixpath.join(output, WORKING))
+    if counts.read != scanned.rows:
+        raise RuntimeError(
+            f"{manifest}: the Beam runner read {counts.read} of {scanned.rows} rows"
+            " and reported success; use another runner, or run again."
+        )
+    _LOG.info(
+        "%s rows written, %s quarantined %s",
+        f"{counts.written:,}", f"{counts.quarantined:,}", dict(counts.main_reasons()),
+    )  # fmt: skip
+    _judge(counts, config, manifest, output, report_dir)
+    return counts
+
+
+def _judge(
+    counts: Counts, config: Config, manifest: str, output: str, report_dir: str
+) -> None:
+    message = too_many(
+        manifest, counts, config.data.max_quarantine_fraction, report_dir
+    )
+    split = config.data.split
+    empty = [n for n in (split.train, split.eval) if not counts.splits.get(n)]
+    if message is None and empty:
+        message = (
+            f"{manifest}: no usable row is left in split {', '.join(empty)}."
+            f" Every quarantined row with its reason: {report_dir}"
+        )
+    if message is not None:
+        # TFX deletes the output of a failed component.
+        copy_report(output, report_dir)
+        raise QuarantineError(message, counts)
+
+
+def _chunks(scanned: Scan) -> Iterator[Chunk]:
+    starts = scanned.chunks
+    ends = [s.row for s in starts[1:]] + [scanned.rows + 1]
+    for start, end in zip(starts, ends, strict=True):
+        yield Chunk(start, end, scanned.duplicates_between(start.row, end))
+
+
+class _WriteChunk(beam.DoFn):
+    """Writes a chunk's rows to files of its own and yields what it wrote."""
+
+    def __init__(
+        self, manifest: str, config: Config, working: str, scanned: Scan
+    ) -> None:
+        # The config travels as JSON: plain text pickles the same everywhere.
+        self._manifest_path, self._config_json = manifest, to_json(config)
+        self._working, self._total = working, scanned.rows
+        self._named = scanned.manifest_splits
+
+    def setup(self) -> None:
+        """Opens what all chunks share."""
+        self._manifest = Manifest(self._manifest_path)
+        self._config = from_json(self._config_json)
+
+    def process(self, chunk: Chunk) -> Iterator[str]:
+        """One chunk to one JSON result."""
+        stem = posixpath.join(self._working, uuid.uuid4().hex)
+        counts = Counts()
+        with ShardWriter(stem) as files:
+            for record in self._manifest.records(chunk.start):
+                number = record.start.row
+                if number >= chunk.end:
+                    break
+                found = self._read(number, record.cells, number in chunk.duplicates)
+                _PROGRESS.row(self._total, isinstance(found, Quarantined))
+                if isinstance(found, Quarantined):
+                    counts.take(found)
+                    files.quarantine(found.to_json())
+                else:
+                    counts.write(found.split)
+                    files.example(found.split, to_example(found))
+        yield json.dumps(
+            {
+                "first": chunk.start.row,
+                "counts": dataclasses.asdict(counts),
+                "files": files.names,
+                "quarantine": files.quarantine_name,
+            }
+        )
+
+    def _read(self, number: int, cells: Any, is_duplicate: bool) -> Any:
+        try:
+            if is_duplicate and not isinstance(cells, BadRow):
+                return duplicate(number, cells, self._config)
+            return read_row(
+                number, cells, self._config, self._manifest.base, self._named
+            )
+        except Exception as error:
+            raise RuntimeError(
+                f"{self._manifest_path}: row {number}: {type(error).__name__}: {error}"
+            ) from error
+
+
+class _Progress:
+    """Logs rows per second; one for all threads of a worker process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rows = self._bad = 0
+        self._began = self._last = 0.0
+
+    def row(self, total: int, bad: bool) -> None:
+        """Counts a row; logs when some seconds have passed since the last time."""
+        with self._lock:
+            now = time.monotonic()
+            if self._rows == 0 or self._rows >= total:
+                self._rows, self._bad, self._began, self._last = 0, 0, now, now
+            self._rows += 1
+            self._bad += bad
+            if now - self._last >= _PROGRESS_SECONDS:
+                self._last = now
+                _LOG.info(
+                    "%s of %s rows, %s quarantined, %.0f rows/s",
+                    f"{self._rows:,}", f"{total:,}", f"{self._bad:,}",
+                    self._rows / (now - self._began),
+                )  # fmt: skip
+
+
+_PROGRESS = _Progress()

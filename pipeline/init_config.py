@@ -1,0 +1,245 @@
+"""Writes a first config from a manifest, with the reasons beside each guess."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from pathlib import Path
+from statistics import median
+
+import yaml
+
+from pipeline.draft import Draft
+from pipeline.infer import Media
+from pipeline.manifest import ManifestError
+from pipeline.profile import Column, profile
+from trainer.config import from_mapping
+
+_MAX_SIDE = 128
+_RESERVED = ("_present", "_scores", "_classes", "_selected", "_embedding")
+
+
+def write(manifest: str, output: str, force: bool = False) -> None:
+    """Writes the config of `infer` to a file.
+
+    Raises:
+      ManifestError: nothing can be inferred, or the file is there and not `force`.
+    """
+    path = Path(output)
+    if path.exists() and not force:
+        raise ManifestError(f"{output}: exists already; nothing was written.")
+    text = infer(manifest)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def infer(manifest: str) -> str:
+    """A config for the manifest as YAML, to be reviewed by a person.
+
+    Raises:
+      ManifestError: no rows, nothing to predict, or nothing to predict it from.
+    """
+    found = profile(manifest)
+    if not found.rows:
+        raise ManifestError(f"{manifest}: no row could be read.")
+    text = _Writer(Draft(found)).text()
+    from_mapping(yaml.safe_load(text), f"config inferred from {manifest}")
+    return text
+
+
+class _Writer:
+    """The text of a draft."""
+
+    def __init__(self, draft: Draft) -> None:
+        self.draft, self.found = draft, draft.found
+        self.names: set[str] = set()
+
+    def _name(self, column: str, fallback: str) -> str:
+        """A name that requests can use: lower-case ASCII, unique, not reserved."""
+        name = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")[:36]
+        if not re.match(r"[a-z]", name):
+            name = fallback
+        if name.endswith(_RESERVED):
+            name += "_value"
+        base, number = name, 2
+        while name in self.names:
+            name, number = f"{base}_{number}", number + 1
+        self.names.add(name)
+        return name
+
+    def text(self) -> str:
+        """The whole file."""
+        found = self.found
+        stem = os.path.splitext(os.path.basename(found.manifest))[0]
+        if stem == "manifest":
+            stem = os.path.basename(os.path.abspath(found.base)) if found.base else stem
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", stem).strip("_.-")
+        head = self._head()  # First, so that the label keeps its name.
+        lines = [
+            f"# Inferred from {os.path.basename(found.manifest)}: {found.rows:,} rows,"
+            f" {len(found.columns)} columns. Read every line before",
+            "# training; `polymodal check` then reads every row as training would.",
+            f"name: {name if re.match(r'[A-Za-z]', name) else 'model'}",
+            "",
+            *self._data(),
+            "",
+            "inputs:",
+        ]
+        for one in self.draft.media:
+            lines += self._image(one) if one.kind == "image" else self._audio(one)
+        for column, hint in self.draft.texts:
+            lines += self._text(column, hint)
+        lines += self._table()
+        lines += ["", *head]
+        if self.draft.left_out:
+            lines += ["", "# Left out:"]
+            lines += [
+                f"#   {column}: {_flat(why)}" for column, why in self.draft.left_out
+            ]
+        return "\n".join(lines) + "\n"
+
+    def _data(self) -> list[str]:
+        lines = ["data:"]
+        if self.draft.id:
+            lines.append(
+                f"  id: {_scalar(self.draft.id)}  # filled and different in each row"
+            )
+        else:
+            lines.append("  id: null  # no column tells rows apart: their numbers do")
+        lines.append("  split:")
+        if self.draft.split:
+            column, names = self.draft.split
+            lines.append(f"    column: {_scalar(column)}")
+            lines += [f"    {key}: {_scalar(value)}" for key, value in names.items()]
+            if "selection" not in names:
+                lines.append("    # No split is left to choose by: cut off train.")
+                lines.append("    selection_fraction: 0.1")
+        else:
+            lines.append("    column: null  # none names train and test: split by hash")
+            lines.append("    eval_fraction: 0.2")
+            lines.append("    selection_fraction: 0.1")
+        if self.draft.group:
+            lines.append(
+                f"    group_by: {_scalar(self.draft.group)}  # its rows never part"
+            )
+        return lines
+
+    def _open(self, column: str, kind: str) -> list[str]:
+        name = self._name(column, kind)
+        lines = [f"  - name: {name}", f"    modality: {kind}"]
+        if name != column:
+            lines.append(f"    column: {_scalar(column)}")
+        return lines
+
+    def _image(self, one: Media) -> list[str]:
+        width = median(f["width"] for f in one.facts)
+        height = median(f["height"] for f in one.facts)
+        scale = min(1.0, _MAX_SIDE / max(width, height))
+        grey = all(f["channels"] == 1 for f in one.facts)
+        small = max(width, height) <= 64
+        lines = [
+            *self._open(one.column, "image"),
+            f"    # Of {len(one.facts)} files: {_formats(one)}, median {width:g} x"
+            f" {height:g} pixels{_unread(one)}.",
+            f"    height: {max(1, round(height * scale))}",
+            f"    width: {max(1, round(width * scale))}",
+            f"    channels: {1 if grey else 3}",
+        ]
+        if small:
+            lines.append("    encoder: {kind: conv}  # enough for small pictures")
+        return lines
+
+    def _audio(self, one: Media) -> list[str]:
+        rates = [f["sample_rate_hz"] for f in one.facts]
+        seconds = sorted(f["seconds"] for f in one.facts if f["seconds"]) or [4.0]
+        long = seconds[min(len(seconds) - 1, int(0.95 * len(seconds)))]
+        return [
+            *self._open(one.column, "audio"),
+            f"    # Of {len(one.facts)} files: {_formats(one)}, {min(rates)} to"
+            f" {max(rates)} Hz, up to {seconds[-1]:.2f} s{_unread(one)}.",
+            f"    sample_rate_hz: {min(16000, int(median(rates)))}",
+            f"    max_seconds: {max(0.5, math.ceil(long * 2) / 2):g}",
+        ]
+
+    def _text(self, column: Column, hint: str) -> list[str]:
+        texts = self.found.texts(column.name)
+        lengths = sorted(map(_tokens, texts)) or [16]
+        long = lengths[min(len(lengths) - 1, int(0.95 * len(lengths)))]
+        lines = self._open(column.name, "text")
+        if hint:
+            lines.append(f"    # Review: {hint}; remove it if the label leaks.")
+        lines.append(f"    # About {column.mean_characters:.0f} characters a row.")
+        return [*lines, f"    max_tokens: {min(256, max(16, math.ceil(long / 8) * 8))}"]
+
+    def _table(self) -> list[str]:
+        if not (self.draft.numeric or self.draft.categorical):
+            return []
+        lines = [f"  - name: {self._name('table', 'table')}", "    modality: tabular"]
+        for kind, columns in (
+            ("numeric", self.draft.numeric), ("categorical", self.draft.categorical),
+        ):  # fmt: skip
+            if columns:
+                lines.append(f"    {kind}:")
+            for column in columns:
+                name = self._name(column, kind)
+                seen = _flat(self._seen(kind, self.found.columns[column]))
+                entry = f"{{name: {name}, column: {_scalar(column)}}}"
+                lines.append(f"      - {column if name == column else entry}  # {seen}")
+        return lines
+
+    def _seen(self, kind: str, column: Column) -> str:
+        gaps = self.found.rows - column.filled
+        empty = f", {gaps:,} rows empty" if gaps else ""
+        if kind == "numeric":
+            return f"{column.low:g} to {column.high:g}{empty}"
+        most = ", ".join(value[:20] for value, _ in column.values.most_common(3))
+        return f"{column.distinct} values: {most}{empty}"
+
+    def _head(self) -> list[str]:
+        label = self.draft.label
+        name = self._name(label.column, "label")
+        lines = ["heads:", f"  - name: {name}  # {label.why}"]
+        lines.append(
+            f"    kind: {'regression' if label.regression else 'classification'}"
+        )
+        if name != label.column:
+            lines.append(f"    column: {_scalar(label.column)}")
+        if label.classes:
+            lines.append("    classes:")
+            lines += [f"      - {_scalar(c, quoted=True)}" for c in label.classes]
+        if label.separator:
+            lines.append("    multi_label: true")
+            lines.append(f"    separator: {_scalar(label.separator, quoted=True)}")
+        if label.missing:
+            lines.append(
+                f"    allow_missing: true  # {label.missing:,} rows have no label"
+            )
+        return lines
+
+
+def _scalar(text: str, quoted: bool = False) -> str:
+    style = '"' if quoted else None
+    dumped = yaml.safe_dump(text, allow_unicode=True, default_style=style, width=10**6)
+    # Flow mappings end at a comma or a brace, which plain block scalars may hold.
+    if not quoted and re.search(r"[,\[\]{}#]", text):
+        return _scalar(text, quoted=True)
+    return str(dumped.removesuffix("...\n").strip())
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _formats(one: Media) -> str:
+    return "/".join(sorted({str(f["format"]).upper() for f in one.facts}))
+
+
+def _unread(one: Media) -> str:
+    return f"; {one.missing} could not be read" if one.missing else ""
+
+
+def _tokens(text: str) -> int:
+    """About how many tokens: a Chinese character is one, a word is one or two."""
+    wide = sum("\u3000" <= c <= "\u9fff" or "\uac00" <= c <= "\ud7af" for c in text)
+    return wide + math.ceil((len(text) - wide) / 4) + 2

@@ -1,0 +1,81 @@
+"""What TFX's Transform and Trainer call: glue to `trainer`, no logic."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+_LOG = logging.getLogger("polymodal.training")
+
+
+def preprocessing_fn(
+    inputs: dict[str, Any], custom_config: dict[str, str]
+) -> dict[str, Any]:
+    """Transform's function over the whole train split."""
+    from trainer.config import from_json
+    from trainer.preprocessing import stored_spec, transform
+
+    config = from_json(custom_config["config"])
+    wanted = stored_spec(config)
+    if absent := sorted(set(wanted) - set(inputs)):
+        raise ValueError(
+            f"no row holds a value for {', '.join(absent)}: remove it from the config,"
+            " or give the column that holds it."
+        )
+    return transform(config, {key: inputs[key] for key in wanted})
+
+
+def run_fn(fn_args: Any) -> None:
+    """Trainer's function: trains, exports, and lets nothing past the load gate."""
+    import tensorflow_transform as tft
+
+    from trainer import dataset, export, gate, train
+    from trainer.config import from_json
+    from trainer.resources import load_resources
+
+    settings = fn_args.custom_config
+    config = from_json(settings["config"])
+    tft_output = tft.TFTransformOutput(fn_args.transform_graph_path)
+    resources = load_resources(config, tft_output)
+    layer = tft_output.transform_features_layer()
+    train_files = _files(fn_args.train_files)
+    selection_files = _files(fn_args.eval_files) if settings["selection"] else []
+
+    def batches(files: list[str], *, training: bool) -> Any:
+        return dataset.make_dataset(files, config, layer, resources, training=training)
+
+    name = train.fingerprint(
+        config, [*train_files, fn_args.transform_graph_path, settings["code"]]
+    )
+    trained = train.train(
+        config,
+        resources,
+        batches(train_files, training=True),
+        batches(selection_files, training=False) if selection_files else None,
+        train_examples=dataset.count_records(train_files),
+        work_dir=os.path.join(settings["work_dir"], name),
+        log_dir=os.path.join(settings["log_dir"], name),
+        say=_LOG.info,
+    )
+    directory = fn_args.serving_model_dir
+    _LOG.info("exporting")
+    export.export(config, trained.model, resources, layer, directory)
+    _LOG.info("load gate: every signature through the TF1-style loader")
+    examples = dataset.first_records(selection_files or train_files, 8)
+    gate.check(directory, config, trained.model, resources, layer, examples)
+    report = {
+        "history": trained.history,
+        "resumed_from_epoch": trained.resumed_from_epoch,
+        "parameters": trained.model.count_params(),
+    }
+    extra = Path(directory) / "assets.extra" / "polymodal_training.json"
+    extra.write_text(json.dumps(report, indent=1), encoding="utf-8")
+
+
+def _files(patterns: list[str]) -> list[str]:
+    import tensorflow as tf
+
+    return sorted(f for p in patterns for f in tf.io.gfile.glob(p))

@@ -1,0 +1,130 @@
+"""The only `create_pipeline`: manifest to pushed model."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from tfx.components.evaluator.component import Evaluator
+from tfx.components.example_validator.component import ExampleValidator
+from tfx.components.pusher.component import Pusher
+from tfx.components.schema_gen.component import SchemaGen
+from tfx.components.statistics_gen.component import StatisticsGen
+from tfx.components.trainer.component import Trainer
+from tfx.components.transform.component import Transform
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.orchestration.metadata import sqlite_metadata_connection_config
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
+from tfx.types.channel import Channel
+from tfx.types.standard_artifacts import Model, ModelBlessing
+
+from pipeline.evaluation import eval_config
+from pipeline.example_gen import ManifestExampleGen
+from pipeline.resolver import BlessedBefore
+from pipeline.scan import Scan
+from pipeline.views import code_version, ingestion_view, training_view, transform_view
+from trainer.config import Config
+
+BEAM_ARGS = ("--runner=DirectRunner", "--direct_running_mode=in_memory")
+
+
+def create_pipeline(
+    config: Config, scanned: Scan, manifest: str, output: str
+) -> Pipeline:
+    """Builds the pipeline.
+
+    Args:
+        config: The model's config.
+        scanned: The manifest's scan, whose fingerprint the cache compares.
+        manifest: Absolute path or URL of the manifest.
+        output: Absolute directory of this project's runs: `tfx/` holds the pipeline's
+            artifacts and metadata, `serving/NAME/VERSION` the pushed models, `logs/`
+            TensorBoard's files, `work/` what a killed run resumes from.
+    """
+    split = config.data.split
+    example_gen = ManifestExampleGen(
+        manifest=manifest,
+        config=ingestion_view(config),
+        fingerprint=scanned.fingerprint,
+        report_dir=os.path.join(output, "quarantine"),
+        code=code_version("serving"),
+    )
+    examples = example_gen.outputs["examples"]
+    statistics = StatisticsGen(examples=examples)
+    # Shapes are not inferred: any input may be absent from any row.
+    schema = SchemaGen(
+        statistics=statistics.outputs["statistics"], infer_feature_shape=False
+    )
+    validator = ExampleValidator(
+        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+    )
+    code = code_version("trainer")
+    transform = Transform(
+        examples=examples,
+        schema=schema.outputs["schema"],
+        preprocessing_fn="pipeline.module_file.preprocessing_fn",
+        splits_config=transform_pb2.SplitsConfig(
+            analyze=[split.train], transform=[split.train]
+        ),
+        # The data set applies the graph to the raw examples: no second copy of media.
+        materialize=False,
+        disable_statistics=True,
+        custom_config={"config": transform_view(config), "code": code},
+    )
+    selection = split.selection if scanned.splits.get(split.selection) else ""
+    trainer = Trainer(
+        examples=examples,
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema.outputs["schema"],
+        run_fn="pipeline.module_file.run_fn",
+        train_args=trainer_pb2.TrainArgs(splits=[split.train]),
+        # TFX would take the judging split where none is named; run_fn looks at
+        # `selection` and leaves these files alone where it is empty.
+        eval_args=trainer_pb2.EvalArgs(splits=[selection or split.train]),
+        custom_config={
+            "config": training_view(config),
+            "code": code,
+            "selection": selection,
+            "work_dir": os.path.join(output, "work"),
+            "log_dir": os.path.join(output, "logs"),
+        },
+    )
+    baseline = Resolver(
+        strategy_class=BlessedBefore,
+        candidate=trainer.outputs["model"],
+        model=Channel(type=Model),
+        model_blessing=Channel(type=ModelBlessing),
+    ).with_id("Resolver")
+    evaluator = Evaluator(
+        examples=examples,
+        model=trainer.outputs["model"],
+        baseline_model=baseline.outputs["model"],
+        example_splits=[split.eval],
+        eval_config=eval_config(config),
+    )
+    pusher = Pusher(
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(
+                base_directory=os.path.join(output, "serving", config.name)
+            )
+        ),
+    )
+    components: list[Any] = [
+        example_gen, statistics, schema, validator, transform, trainer, baseline,
+        evaluator, pusher,
+    ]  # fmt: skip
+    root = os.path.join(output, "tfx")
+    os.makedirs(root, exist_ok=True)
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=root,
+        metadata_connection_config=sqlite_metadata_connection_config(
+            os.path.join(root, "metadata.sqlite")
+        ),
+        components=components,
+        enable_cache=True,
+        beam_pipeline_args=list(BEAM_ARGS),
+    )

@@ -1,0 +1,231 @@
+"""One manifest row to one tf.Example, or to the reason why not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline import cells
+from pipeline.cells import CellError
+from pipeline.manifest import BadRow, Manifest
+from pipeline.scan import Scan, scan
+from pipeline.splits import SplitError, assign, text_of
+from serving import media
+from trainer.config import AudioInput, Config, ImageInput
+from trainer.features import (
+    ID_KEY,
+    SLICE_PREFIX,
+    Feature,
+    features,
+    label_column,
+    slice_columns,
+)
+
+Observer = Callable[[Feature, "bytes | str | float"], None]
+"""Sees each value as the manifest gives it: media before any transcoding."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row that can be learned from; what is absent is in no dict."""
+
+    number: int
+    id: str
+    split: str
+    values: dict[str, bytes | str | float] = field(default_factory=dict)
+    labels: dict[str, tuple[str, ...] | float] = field(default_factory=dict)
+    slices: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A row set aside, and why: `column` is empty where the whole row is at fault."""
+
+    row: int
+    id: str
+    reason: str
+    column: str
+    message: str
+
+    def to_json(self) -> str:
+        """One line of the quarantine file."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+    def __str__(self) -> str:
+        where = f", column {self.column!r}" if self.column else ""
+        return f"row {self.row} (id {self.id!r}{where}): {self.message}"
+
+
+def read_row(
+    row_number: int,
+    row: Mapping[str, Any] | BadRow,
+    config: Config,
+    base: str,
+    named_splits: Collection[str] = (),
+    labels: bool = True,
+    observe: Observer | None = None,
+) -> Row | Quarantined:
+    """Reads, checks and transcodes one row.
+
+    Args:
+      row_number: From 1, as in quarantine and progress.
+      row: Cells by column, as `manifest.rows` gives them.
+      config: Says what is read.
+      base: Folder that relative media paths start from.
+      named_splits: All splits that the manifest names (see `splits.assign`).
+      labels: False reads inputs only: no labels, slices, or split.
+      observe: Called with each present input value.
+    """
+    if isinstance(row, BadRow):
+        return Quarantined(row_number, "", row.reason, "", row.message)
+    id_column = config.data.id
+    row_id = text_of(row.get(id_column)) if id_column else str(row_number)
+    column, result = "", Row(row_number, row_id, "")
+    try:
+        if not row_id:
+            column = id_column or ""
+            raise CellError("empty_id", "expected an id. Received: an empty cell")
+        cells.encodable(row_id)
+        if labels:
+            column = config.data.split.column or ""
+            split = assign(config.data.split, row_id, row, named_splits)
+            result = dataclasses.replace(result, split=split)
+            for head in config.heads:
+                column = label_column(head)
+                label = cells.label(head, row.get(column))
+                if label is not None:
+                    result.labels[head.name] = label
+            for column in slice_columns(config):
+                if text := cells.encodable(text_of(row.get(column))):
+                    result.slices[column] = text
+        for feature in features(config):
+            column = feature.column
+            value = _value(feature, row.get(column), config, base, observe)
+            if value is not None:
+                result.values[feature.key] = value
+    except (CellError, SplitError, media.MediaError) as error:
+        return Quarantined(row_number, row_id, error.reason, column, str(error))
+    except OSError as error:
+        # A file that may not be read is one row's misfortune, not the run's.
+        return Quarantined(row_number, row_id, "unreadable_file", column, str(error))
+    if not result.values:
+        return Quarantined(
+            row_number, row_id, "no_input", "", "every input of this row is empty."
+        )
+    return result
+
+
+def _value(
+    feature: Feature, cell: Any, config: Config, base: str, observe: Observer | None
+) -> bytes | str | float | None:
+    """The stored value; None where the cell is empty."""
+    if feature.kind in ("image", "audio"):
+        return _media(feature, cell, config, base, observe)
+    value = cells.number(cell) if feature.kind == "numeric" else cells.text(cell)
+    if value is not None and observe is not None:
+        observe(feature, value)
+    return value
+
+
+def _media(
+    feature: Feature, cell: Any, config: Config, base: str, observe: Observer | None
+) -> bytes | None:
+    name = ""
+    if isinstance(cell, bytes):  # Parquet can hold the file itself.
+        if not cell:
+            return None
+        data = cell
+    else:
+        name = text_of(cell)
+        if not name:
+            return None
+        data = media.read_media(name, base, max_bytes=config.data.max_file_bytes)
+    one = config.input(feature.input)
+    if isinstance(one, ImageInput):
+        servable = media.servable_image(data, one.max_pixels, verify=True, name=name)
+    else:
+        assert isinstance(one, AudioInput)
+        servable = media.servable_audio(
+            data, one.max_input_seconds, verify=True, name=name
+        )
+    if observe is not None:
+        observe(feature, data)
+    return servable
+
+
+def to_example(row: Row) -> bytes:
+    """The row as a serialized tf.train.Example, under the keys of features.py."""
+    import tensorflow as tf
+
+    def feature(value: Any) -> Any:
+        if isinstance(value, float):
+            return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+        several = value if isinstance(value, tuple) else (value,)
+        encoded = [v.encode() if isinstance(v, str) else v for v in several]
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
+
+    stored = {ID_KEY: feature(row.id)}
+    stored |= {key: feature(value) for key, value in row.values.items()}
+    stored |= {name: feature(label) for name, label in row.labels.items()}
+    stored |= {SLICE_PREFIX + c: feature(text) for c, text in row.slices.items()}
+    example = tf.train.Example(features=tf.train.Features(feature=stored))
+    return bytes(example.SerializeToString(deterministic=True))
+
+
+def duplicate(row_number: int, row: Mapping[str, Any], config: Config) -> Quarantined:
+    """What becomes of the second and later rows of an id."""
+    column = config.data.id or ""
+    return Quarantined(
+        row_number,
+        text_of(row.get(column)),
+        "duplicate_id",
+        column,
+        "an earlier row has this id; ids must be unique.",
+    )
+
+
+def iter_rows(
+    config: Config,
+    manifest: str,
+    split: str | None = None,
+    labels: bool = True,
+    observe: Observer | None = None,
+    scanned: Scan | None = None,
+) -> Iterator[Row | Quarantined]:
+    """The rows as the pipeline would store them, one at a time and without Beam.
+
+    Args:
+      config: Says what is read.
+      manifest: Path or URL.
+      split: Only this split's rows (quarantined rows come whatever their split).
+      labels: False for a manifest to predict on: inputs and id are enough.
+      observe: Called with each present input value.
+      scanned: The manifest's scan where the caller has it; None = made here.
+    """
+    scanned = scanned or scan(config, manifest, labels)
+    source = Manifest(manifest)
+    for record in source.records():
+        number = record.start.row
+        # Another split's media need not be read.
+        if (
+            split is not None
+            and not isinstance(record.cells, BadRow)
+            and scanned.split_of(number, record.cells) not in (split, None)
+        ):
+            continue
+        if scanned.is_duplicate(number):
+            assert not isinstance(record.cells, BadRow)
+            yield duplicate(number, record.cells, config)
+            continue
+        yield read_row(
+            number,
+            record.cells,
+            config,
+            source.base,
+            scanned.manifest_splits,
+            scanned.labels,
+            observe,
+        )

@@ -1,0 +1,129 @@
+"""`polymodal run`: the pipeline from a manifest to a pushed model, and its summary."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipeline.scan import scan
+from trainer.config import Config, to_yaml
+
+RUNNERS = ("local",)
+
+
+def run(
+    config: Config, manifest: str, output: str, console: Console | None = None
+) -> dict[str, Any]:
+    """Runs the pipeline and writes `output/summary.json`.
+
+    Args:
+        config: the model's config.
+        manifest: path or URL of the manifest.
+        output: directory for everything; made if absent, and what lies there of
+            earlier runs is the cache.
+
+    Returns:
+        The summary: `blessed`, `model` (directory of the pushed version or None),
+        `examples` (read, written, quarantined), `metrics`, `metrics_by_inputs`,
+        `seconds` (component -> seconds).
+
+    Raises:
+        ManifestError, QuarantineError: see `pipeline.ingest`.
+        ValueError: a threshold that names no metric of its head.
+    """
+    console = console or Console()
+    started = time.monotonic()
+    output = os.path.abspath(output)
+    os.makedirs(output, exist_ok=True)
+    if "://" not in manifest:
+        manifest = os.path.abspath(manifest)
+    Path(output, "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+    console.print(f"scanning {manifest}", highlight=False)
+    scanned = scan(config, manifest)
+    console.print("starting TFX", highlight=False)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # The ops of saved transform graphs, which any component may load.
+    import tensorflow_text  # noqa: F401
+
+    from pipeline.local_runner import run_pipeline
+    from pipeline.pipeline import create_pipeline
+    from pipeline.runs import latest_run
+
+    pipeline = create_pipeline(config, scanned, manifest, output)
+    seconds = run_pipeline(pipeline, console)
+    result = latest_run(os.path.join(output, "tfx", "metadata.sqlite"))
+    counts = result.counts()
+    report = _judged(config, result.model, result.examples, output, console)
+    summary = {
+        "name": config.name,
+        "blessed": result.blessed,
+        "model": result.pushed,
+        "examples": {k: counts[k] for k in ("read", "written", "quarantined")},
+        "metrics": report["metrics"],
+        "metrics_by_inputs": report["metrics_by_inputs"],
+        "seconds": {**seconds, "total": round(time.monotonic() - started, 1)},
+        "cached": sorted(k for k, v in result.cached.items() if v),
+        "exported": result.model,
+        "evaluation": result.evaluation,
+    }
+    part = Path(output, "summary.json.part")
+    part.write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
+    part.replace(Path(output, "summary.json"))
+    return summary
+
+
+def _judged(
+    config: Config, model: str, examples: str, output: str, console: Console
+) -> dict[str, Any]:
+    """Metrics by input subset on the eval split; kept, as neither part changes."""
+    from pipeline.evaluation import judge
+    from pipeline.stored import rows_of_examples
+    from serving.client import LocalModel
+
+    key = hashlib.sha256(f"{model}\n{examples}".encode()).hexdigest()[:16]
+    path = Path(output, "reports", f"{key}.json")
+    if not path.exists():
+        console.print("[bold]metrics by inputs[/]")
+        rows = rows_of_examples(config, examples, config.data.split.eval)
+        report = judge(config, LocalModel(model), rows)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return loaded
+
+
+def show(summary: dict[str, Any], console: Console) -> None:
+    """The summary as tables."""
+    from rich.table import Table
+
+    table = Table(title="metrics by inputs (eval split)")
+    by_inputs = summary["metrics_by_inputs"]
+    names = list(next(iter(by_inputs.values())))
+    table.add_column("inputs")
+    for name in names:
+        table.add_column(name, justify="right")
+    for subset, metrics in by_inputs.items():
+        values = [metrics.get(name) for name in names]
+        table.add_row(
+            subset,
+            *(
+                "-" if v is None else f"{v:.4f}" if isinstance(v, float) else str(v)
+                for v in values
+            ),
+        )
+    console.print(table)
+    counts = summary.get("examples")
+    if isinstance(counts, dict):
+        console.print(
+            f"rows: {counts['read']} read, {counts['written']} written,"
+            f" {counts['quarantined']} quarantined"
+        )
+    if "blessed" in summary:
+        verdict = "[green]blessed[/]" if summary["blessed"] else "[red]not blessed[/]"
+        console.print(f"{verdict}; pushed to {summary['model'] or 'nowhere'}")

@@ -1,0 +1,87 @@
+"""Which split a row belongs to: by its column, or by a hash that never changes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from trainer.config import SplitConfig
+
+MAX_SPLITS = 20
+
+
+class SplitError(ValueError):
+    """A row whose split cannot be told."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def text_of(value: Any) -> str:
+    """A cell as stripped text; empty for None and NaN, `7` for 7 and 7.0."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        if value != value:
+            return ""
+        return str(int(value)) if value.is_integer() else repr(value)
+    return str(value).strip()
+
+
+def share(purpose: str, key: str) -> float:
+    """A number in [0, 1) that depends on its arguments alone.
+
+    The purpose keeps two choices over the same key independent of one another.
+    """
+    digest = hashlib.sha256(f"{purpose}\x00{key}".encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def group_of(config: SplitConfig, row_id: str, row: Mapping[str, Any]) -> str:
+    """What may not part: the group where the row has one, else the row itself."""
+    group = text_of(row.get(config.group_by)) if config.group_by is not None else ""
+    return f"group:{group}" if group else f"row:{row_id}"
+
+
+def manifest_split(config: SplitConfig, row: Mapping[str, Any]) -> str | None:
+    """The split that the manifest names, None where rows are split by hash."""
+    if config.column is None:
+        return None
+    name = text_of(row.get(config.column))
+    if not name:
+        raise SplitError(
+            "empty_split", "expected the name of a split. Received: an empty cell"
+        )
+    return name
+
+
+def assign(
+    config: SplitConfig,
+    row_id: str,
+    row: Mapping[str, Any],
+    named: Collection[str] = (),
+) -> str:
+    """The row's split; `named` are all the splits that the manifest names.
+
+    Raises:
+      SplitError: the split column's cell is empty or no name.
+    """
+    split = manifest_split(config, row)
+    key = group_of(config, row_id, row)
+    if split is None:
+        if share("eval", key) < config.eval_fraction:
+            return config.eval
+        split = config.train
+    if (
+        split == config.train
+        and config.selection not in named
+        and share("selection", key) < config.selection_fraction
+    ):
+        return config.selection
+    return split

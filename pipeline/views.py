@@ -1,0 +1,94 @@
+"""What of a config each component depends on.
+
+TFX's cache compares a component's parameters: a change of the learning rate must not
+read all media again, and a change of the code must. Each view keeps what its
+component reads and sets the rest to defaults.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import trainer
+from trainer.config import (
+    AudioInput,
+    ClassificationHead,
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    ImageInput,
+    RegressionHead,
+    TextInput,
+    to_json,
+)
+from trainer.encoder_config import BagEncoder, TextPresetEncoder
+
+_STORED = {
+    ImageInput: ("name", "column", "max_pixels"),
+    AudioInput: ("name", "column", "max_input_seconds"),
+    TextInput: ("name", "column"),
+}
+_LABEL_FIELDS = {
+    ClassificationHead: (
+        "name", "column", "classes", "multi_label", "separator", "allow_missing",
+    ),
+    RegressionHead: ("name", "column", "allow_missing"),
+}  # fmt: skip
+
+
+def _only(one: Any, names: tuple[str, ...]) -> Any:
+    return type(one)(**{name: getattr(one, name) for name in names})
+
+
+def ingestion_view(config: Config) -> str:
+    """What ManifestExampleGen reads, as JSON."""
+    inputs = tuple(
+        _only(one, _STORED[type(one)]) if type(one) in _STORED else one
+        for one in config.inputs
+    )
+    heads = tuple(_only(one, _LABEL_FIELDS[type(one)]) for one in config.heads)
+    return to_json(
+        Config(
+            name="view",
+            inputs=inputs,
+            heads=heads,
+            data=config.data,
+            evaluation=EvaluationConfig(slices=config.evaluation.slices),
+        )
+    )
+
+
+def transform_view(config: Config) -> str:
+    """What Transform reads, as JSON: no encoder but a text preset, no training."""
+    inputs = []
+    for one in config.inputs:
+        if isinstance(one, TextInput):
+            preset = isinstance(one.encoder, TextPresetEncoder)
+            encoder = one.encoder if preset else BagEncoder()
+            one = dataclasses.replace(one, encoder=encoder, max_tokens=64)
+        elif type(one) in _STORED:
+            one = _only(one, _STORED[type(one)])
+        inputs.append(one)
+    heads = tuple(_only(one, _LABEL_FIELDS[type(one)]) for one in config.heads)
+    return to_json(Config(name="view", inputs=tuple(inputs), heads=heads))
+
+
+def training_view(config: Config) -> str:
+    """What Trainer reads, as JSON: all but how it is judged and how files are read."""
+    return to_json(
+        dataclasses.replace(config, data=DataConfig(), evaluation=EvaluationConfig())
+    )
+
+
+def code_version(*packages: str) -> str:
+    """Hash over the Python files of top-level packages: new code, new results."""
+    root = Path(trainer.__file__).parent.parent
+    digest = hashlib.sha256()
+    for package in packages:
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(str(path.relative_to(root)).encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

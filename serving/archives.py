@@ -1,0 +1,124 @@
+"""Members of zip archives, with the open archives kept per process.
+
+Safe among threads, and after a fork.
+"""
+
+import atexit
+import os
+import threading
+import zipfile
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import IO, Any
+
+from serving.media_error import MediaError
+
+# Enough for the shards of a data set; each holds one open file.
+_MAX_OPEN = 16
+
+
+class _Archive:
+    """An open zip that is closed once it is dropped and nobody reads from it."""
+
+    def __init__(self, file: IO[bytes], stamp: Any) -> None:
+        self.file = file
+        self.stamp = stamp
+        self.readers = 0
+        self.dropped = False
+        try:
+            self.zip = zipfile.ZipFile(file)
+        except BaseException:
+            file.close()
+            raise
+
+    def close_if_done(self) -> None:
+        if self.dropped and self.readers == 0:
+            self.zip.close()
+            self.file.close()
+
+
+_open_archives: "OrderedDict[str, _Archive]" = OrderedDict()
+_lock = threading.Lock()
+
+
+def close_all() -> None:
+    """Closes every archive; the next read opens what it needs."""
+    with _lock:
+        while _open_archives:
+            _drop_oldest()
+
+
+def _drop_oldest() -> None:
+    _, archive = _open_archives.popitem(last=False)
+    archive.dropped = True
+    archive.close_if_done()
+
+
+def _after_fork() -> None:
+    """A child must not share file offsets, nor a lock that a lost thread holds."""
+    global _lock
+    _lock = threading.Lock()
+    for archive in _open_archives.values():
+        archive.readers = 0
+    close_all()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(close_all)
+
+
+def read_member(
+    path: str,
+    member: str,
+    open_file: Callable[[str], IO[bytes]],
+    max_bytes: int,
+    name: str,
+) -> bytes:
+    """The first `max_bytes + 1` bytes of an archive's member.
+
+    Args:
+        path: path or URL of the zip, which `open_file` opens and can seek in.
+        member: name inside the archive.
+        open_file: opens `path` for reading; called once while the zip stays open.
+        max_bytes: one more byte than this tells the caller that it was exceeded.
+        name: what to call the file in messages.
+
+    Raises:
+        MediaError: `missing_file` or `corrupt_archive`.
+        OSError, zipfile.BadZipFile: from opening the archive.
+    """
+    with _lock:
+        archive = _held(path, open_file)
+        archive.readers += 1
+    try:
+        with archive.zip.open(member) as file:  # one ZipFile's members read in parallel
+            return file.read(max_bytes + 1)
+    except KeyError as error:
+        raise MediaError("missing_file", f"no member {member!r}", name) from error
+    except zlib.error as error:
+        raise MediaError(
+            "corrupt_archive", f"member {member!r}: {error}", name
+        ) from error
+    finally:
+        with _lock:
+            archive.readers -= 1
+            archive.close_if_done()
+
+
+def _held(path: str, open_file: Callable[[str], IO[bytes]]) -> _Archive:
+    stamp: Any = None
+    if "://" not in path:
+        status = os.stat(path)
+        stamp = (status.st_mtime_ns, status.st_size)
+    archive = _open_archives.get(path)
+    if archive is not None and archive.stamp != stamp:
+        _open_archives.move_to_end(path, last=False)
+        _drop_oldest()
+        archive = None
+    if archive is None:
+        archive = _open_archives[path] = _Archive(open_file(path), stamp)
+    _open_archives.move_to_end(path)
+    if len(_open_archives) > _MAX_OPEN:
+        _drop_oldest()
+    return archive

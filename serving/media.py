@@ -1,0 +1,293 @@
+"""The one place that reads media files and makes them fit for a serving graph.
+
+A serving graph decodes PNG, JPEG, BMP, GIF and 16-bit PCM WAV with TensorFlow core
+alone. Everything else is transcoded here, before anything else is done to it and by the
+same functions at ingestion and in the client, so that training and serving cannot
+differ. Pictures lose nothing; audio is rounded to the 16 bits that the graph reads.
+
+tensorflow-io decodes FLAC, Ogg Vorbis and MP3 and opens s3:// and http(s):// paths. No
+other module names it, and it is imported only when needed: it brings Keras with it.
+"""
+
+import contextlib
+import os
+import posixpath
+import zipfile
+from collections.abc import Iterator
+from typing import IO, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from serving import archives, dicom, pictures, s3_exit, sound
+from serving.media_error import MediaError
+from serving.tensorflow_core import tensorflow
+
+__all__ = [
+    "MediaError",
+    "describe",
+    "open_filesystem",
+    "read_media",
+    "servable_audio",
+    "servable_image",
+]
+
+MAX_BYTES = 256 * 2**20
+# 50 megapixels is above every radiograph and camera in sight and 150 MB decoded.
+MAX_PIXELS = 50_000_000
+MAX_SECONDS = 600.0
+
+
+def open_filesystem(path: str) -> None:
+    """Registers what TensorFlow needs to open `path`; free for local and gs:// paths."""
+    scheme = path.partition("://")[0] if "://" in path else ""
+    if scheme and scheme not in ("file", "gs", "ram"):
+        import tensorflow_io  # noqa: F401  importing it registers its filesystems
+    if scheme == "s3":
+        s3_exit.arrange()
+
+
+def read_media(path: str, base: str = "", max_bytes: int = MAX_BYTES) -> bytes:
+    """Reads one media file.
+
+    Args:
+        path: a file's path, absolute or relative to `base`; `archive.zip!member`; or
+            any URL that `tf.io.gfile` opens, also as the archive.
+        base: folder or URL that relative paths start from.
+        max_bytes: refuse anything larger, before reading it.
+
+    Raises:
+        MediaError: `missing_file`, `not_a_file`, `unreadable_file`, `empty_file`,
+            `too_many_bytes` or `corrupt_archive`.
+    """
+    full = path
+    if base and "://" not in path and not os.path.isabs(path):
+        full = posixpath.join(base, path)
+    cut = full.lower().find(".zip!")
+    try:
+        if cut >= 0:
+            with _os_errors(full):
+                data = archives.read_member(
+                    full[: cut + 4], full[cut + 5 :], _open, max_bytes, path
+                )
+        else:
+            with _os_errors(full), _open(full) as file:
+                data = file.read(max_bytes + 1)
+    except MediaError:
+        raise
+    except FileNotFoundError as error:
+        raise MediaError("missing_file", f"no such file ({full})", path) from error
+    except (IsADirectoryError, NotADirectoryError) as error:
+        raise MediaError("not_a_file", f"not a file ({full})", path) from error
+    except zipfile.BadZipFile as error:
+        raise MediaError(
+            "corrupt_archive", f"unreadable zip ({error})", path
+        ) from error
+    except (OSError, NotImplementedError, RuntimeError) as error:
+        # RuntimeError: a zip member under a password; NotImplementedError: a zip
+        # compression that is not known here.
+        raise MediaError("unreadable_file", f"cannot read ({error})", path) from error
+    if len(data) > max_bytes:
+        raise MediaError("too_many_bytes", f"more than {max_bytes} bytes", path)
+    if not data:
+        raise MediaError("empty_file", "the file holds no bytes", path)
+    return data
+
+
+def _open(path: str) -> IO[bytes]:
+    if "://" not in path:
+        return open(path, "rb")
+    open_filesystem(path)
+    file: IO[bytes] = tensorflow().io.gfile.GFile(path, "rb")
+    return file
+
+
+@contextlib.contextmanager
+def _os_errors(path: str) -> Iterator[None]:
+    """TensorFlow's file errors as Python's; local files never load TensorFlow."""
+    if "://" not in path:
+        yield
+        return
+    errors = tensorflow().errors
+    try:
+        yield
+    except errors.NotFoundError as error:
+        raise FileNotFoundError(path) from error
+    except errors.OpError as error:
+        raise OSError(error.message) from error
+
+
+def servable_image(
+    data: bytes,
+    max_pixels: int = MAX_PIXELS,
+    verify: bool = False,
+    frame: dicom.Frame = "middle",
+    name: str = "",
+) -> bytes:
+    """A picture as bytes that `tf.io.decode_image` reads.
+
+    Args:
+        data: a PNG, JPEG, BMP or GIF, which pass unchanged (palette and 32-bit BMP
+            aside, which TensorFlow misreads), DICOM, or anything else that Pillow
+            reads (WebP, TIFF); the last two become a PNG of 8 or 16 bits a channel.
+        max_pixels: limit on width times height, checked before anything is decoded.
+        verify: also decode the whole picture as the serving graph will. Ingestion
+            does; a client leaves that to the server.
+        frame: which frame of a multi-frame DICOM, see `dicom.render`.
+        name: the file's name, for messages.
+
+    Raises:
+        MediaError: `empty_file`, `unsupported_format`, `too_many_pixels`,
+            `corrupt_image`, `no_pixel_data` or `bad_frame`.
+    """
+    if not data:
+        raise MediaError("empty_file", "a picture of no bytes", name)
+    tf = tensorflow()
+    if dicom.is_dicom(data):
+        pixels = dicom.render(data, max_pixels, frame, name)
+        return bytes(tf.io.encode_png(pixels).numpy())
+    picture = pictures.opened(data, name)
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise MediaError(
+            "too_many_pixels", f"{width}x{height} is more than {max_pixels}", name
+        )
+    if not pictures.passes(picture, data):
+        data = pictures.to_png(picture, name)
+    if verify:
+        try:
+            tf.io.decode_image(data, expand_animations=False)
+        except tf.errors.OpError as error:
+            raise MediaError(
+                "corrupt_image",
+                f"TensorFlow cannot decode this {picture.format}: damaged or cut short",
+                name,
+            ) from error
+    return data
+
+
+def servable_audio(
+    data: bytes,
+    max_seconds: float = MAX_SECONDS,
+    verify: bool = False,
+    name: str = "",
+) -> bytes:
+    """A sound as a 16-bit PCM WAV that `tf.audio.decode_wav` reads.
+
+    Args:
+        data: a WAV (8, 16, 24 or 32-bit integers, 32 or 64-bit floats), FLAC, Ogg
+            Vorbis or MP3. Rate and channels stay. A 16-bit PCM WAV passes unchanged.
+        max_seconds: limit on the length, checked before decoding where headers tell.
+        verify: also decode the result as the serving graph will.
+        name: the file's name, for messages.
+
+    Raises:
+        MediaError: `empty_file`, `unsupported_format`, `too_long_audio`,
+            `corrupt_audio` or `truncated_audio`.
+    """
+    if not data:
+        raise MediaError("empty_file", "a sound of no bytes", name)
+    header = sound.read_header(data, name)
+    _check_seconds(header.seconds or 0.0, max_seconds, name)
+    if header.format == "wav":
+        samples = None if header.plain else sound.wav_samples(data, header)
+        frames = header.frames or 0
+    else:
+        samples = _decode_with_tensorflow_io(data, header, name)
+        frames = len(samples)
+    if frames == 0:
+        raise MediaError("empty_file", "a sound without a sample", name)
+    _check_seconds(frames / header.sample_rate_hz, max_seconds, name)
+    if samples is not None:
+        data = sound.write_wav(samples, header.sample_rate_hz)
+    if verify:
+        tf = tensorflow()
+        try:
+            tf.audio.decode_wav(data)
+        except tf.errors.OpError as error:
+            raise MediaError(
+                "corrupt_audio", "TensorFlow cannot decode this WAV", name
+            ) from error
+    return data
+
+
+def _check_seconds(seconds: float, max_seconds: float, name: str) -> None:
+    if seconds > max_seconds:
+        raise MediaError(
+            "too_long_audio",
+            f"{seconds:.1f} s of sound, at most {max_seconds:.1f} s are taken; cut it",
+            name,
+        )
+
+
+def _decode_with_tensorflow_io(
+    data: bytes, header: sound.SoundHeader, name: str
+) -> npt.NDArray[np.int16]:
+    """FLAC, Ogg Vorbis or MP3 as int16 [frames, channels]."""
+    tf = tensorflow()
+    import tensorflow_io as tfio
+
+    try:
+        if header.format == "flac":
+            if header.bits not in (8, 16, 24) or header.frames is None:
+                # Measured on 0.37.1: other widths are refused, and a FLAC that does not
+                # say its length is decoded to nothing.
+                raise MediaError(
+                    "unsupported_format",
+                    f"FLAC of {header.bits} bits and {header.frames} samples; expected "
+                    "8, 16 or 24 bits and a length in the header: encode it again",
+                    name,
+                )
+            # The op gives only the type that the stored width calls for.
+            dtype = {8: tf.uint8, 16: tf.int16, 24: tf.int32}[header.bits]
+            decoded = tfio.audio.decode_flac(data, dtype=dtype).numpy()
+        elif header.format == "ogg":
+            decoded = tfio.audio.decode_vorbis(data).numpy()
+        else:
+            decoded = tfio.audio.decode_mp3(data).numpy()
+    except tf.errors.OpError as error:
+        raise MediaError(
+            "corrupt_audio", f"this {header.format} cannot be decoded", name
+        ) from error
+    if header.format == "mp3":
+        short = len(decoded) == 0
+    else:
+        short = len(decoded) < (header.frames or 0)
+    if short:
+        raise MediaError(
+            "truncated_audio",
+            f"{len(decoded)} of {header.frames} samples could be decoded",
+            name,
+        )
+    if header.format != "flac":
+        return sound.to_int16(decoded)
+    return sound.flac_int16(decoded, header, name)
+
+
+def describe(
+    data: bytes, kind: Literal["image", "audio"], name: str = ""
+) -> dict[str, Any]:
+    """Cheap facts out of the headers; decodes nothing.
+
+    Returns:
+        Of an image `format`, `width`, `height`, `channels`, `bits` (a channel) and,
+        for DICOM, `frames`; of audio `format`, `sample_rate_hz`, `channels`, `bits`
+        and `seconds` (None where the header does not say).
+
+    Raises:
+        MediaError: as the `servable_*` function of that kind.
+    """
+    if not data:
+        raise MediaError("empty_file", f"an {kind} of no bytes", name)
+    if kind == "audio":
+        header = sound.read_header(data, name)
+        return {
+            "format": header.format,
+            "sample_rate_hz": header.sample_rate_hz,
+            "channels": header.channels,
+            "bits": header.bits,
+            "seconds": header.seconds,
+        }
+    if dicom.is_dicom(data):
+        return {"format": "dicom", **dicom.facts(data, name)}
+    return pictures.facts(data, name)

@@ -1,0 +1,83 @@
+"""Predict and GetModelMetadata over one servable: protos in, protos out."""
+
+import logging
+from typing import Any
+
+from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
+
+from serving import tensors
+from serving.graph_function import Cancellation
+from serving.servable import DEFAULT_SIGNATURE, Servable
+from serving.status import ServingError
+
+_log = logging.getLogger(__name__)
+
+
+def predict(
+    servable: Servable, request: Any, cancellation: Cancellation | None = None
+) -> Any:
+    """Answers a `PredictRequest` with a `PredictResponse`.
+
+    Raises:
+        ServingError: see `Servable.run`; INVALID_ARGUMENT for a malformed tensor.
+    """
+    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    definition = servable.signature(name)
+    inputs = {}
+    for key, proto in request.inputs.items():
+        try:
+            inputs[key] = tensors.to_array(proto)
+        except ValueError as error:
+            raise ServingError.invalid(
+                f"tensor parsing error: {key}: {error}"
+            ) from error
+    found = servable.run(name, inputs, request.output_filter, cancellation)
+    response = predict_pb2.PredictResponse()
+    response.model_spec.name = servable.name
+    response.model_spec.version.value = servable.version
+    response.model_spec.signature_name = name
+    for key, array in found.items():
+        dtype = definition.outputs[key].dtype
+        tensors.to_proto(array, response.outputs[key], dtype)
+    return response
+
+
+def metadata(servable: Servable, fields: list[str]) -> Any:
+    """The `GetModelMetadataResponse` of a servable.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT for anything but the field `signature_def`.
+    """
+    if not fields:
+        raise ServingError.invalid(
+            "GetModelMetadataRequest must specify at least one metadata_field"
+        )
+    for field in fields:
+        if field != "signature_def":
+            raise ServingError.invalid(f"Metadata field {field} is not supported")
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    for key, definition in servable.signature_defs.items():
+        signatures.signature_def[key].CopyFrom(definition)
+    response = get_model_metadata_pb2.GetModelMetadataResponse()
+    response.model_spec.name = servable.name
+    response.model_spec.version.value = servable.version
+    response.metadata["signature_def"].Pack(signatures)
+    return response
+
+
+def warm_up(servable: Servable) -> int:
+    """Runs the requests that came with the model; returns how many.
+
+    A request that fails makes the version fail: it would fail for clients too.
+
+    Raises:
+        ServingError: from the request.
+    """
+    count = 0
+    for record in servable.warmup_records():
+        if record.WhichOneof("log_type") != "predict_log":
+            _log.warning("warm-up of %s: only Predict requests are run", servable.path)
+            continue
+        predict(servable, record.predict_log.request)
+        count += 1
+    return count

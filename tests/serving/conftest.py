@@ -1,0 +1,60 @@
+"""Models and servers that many tests here share."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+from serving.server import ModelServer
+from serving.versions import LoadPolicy
+from tests.serving import saved_models
+
+
+@pytest.fixture(scope="session")
+def half_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base path with version 7 of `Half`: y = x / 2 + 2."""
+    base = tmp_path_factory.mktemp("half")
+    saved_models.save_half(base, "0007", offset=2.0)
+    return base
+
+
+@pytest.fixture(scope="session")
+def clinic_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved_models.save_clinic(tmp_path_factory.mktemp("clinic") / "3")
+
+
+@pytest.fixture(scope="session")
+def half_server(half_base: Path) -> Iterator[ModelServer]:
+    with ModelServer(str(half_base), "half", rest_api_port=0) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def clinic_server(clinic_path: Path) -> Iterator[ModelServer]:
+    with ModelServer(str(clinic_path.parent), "clinic") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stub(
+    half_server: ModelServer,
+) -> Iterator[prediction_service_pb2_grpc.PredictionServiceStub]:
+    with grpc.insecure_channel(f"localhost:{half_server.port}") as channel:
+        yield prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+
+@pytest.fixture
+def quick() -> LoadPolicy:
+    """Looks ten times a second and tries again at once."""
+    return LoadPolicy(poll_seconds=0.1, max_retries=1, retry_seconds=0.2)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Waits for a condition, or fails."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        time.sleep(0.02)
