@@ -1,0 +1,1 @@
+"""TFX: how a model is produced, again and again."""

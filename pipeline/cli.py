@@ -6,6 +6,7 @@ Heavy imports wait until a command needs them: `polymodal --help` is for people.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -40,6 +41,10 @@ def _explained(function: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(2)
 
     return wrapper
+
+
+# TensorFlow's start-up notes (no GPU, CUDA factories) would drown our own lines.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -124,7 +129,11 @@ def render(config: str, overrides: tuple[str, ...]) -> None:
 def run(
     config: str, manifest: str, output: str, runner: str, overrides: tuple[str, ...]
 ) -> None:
-    """Run the pipeline: manifest to pushed model. Exit status 3: not blessed."""
+    """Run the pipeline: manifest to pushed model, with DIR/summary.json.
+
+    A model that is not blessed is not pushed; that is a result, not an error: see
+    `blessed` in the summary.
+    """
     from pipeline.run import run as run_pipeline
     from pipeline.run import show
     from trainer.config import load

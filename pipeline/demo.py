@@ -63,10 +63,7 @@ def serving(base_path: str, name: str, console: Console) -> Iterator[str]:
         f"--model_base_path={base_path}",
     ]  # fmt: skip
     console.print(f"$ {' '.join(['python', *command[1:]])}", highlight=False)
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield f"grpc://127.0.0.1:{_port(process)}/{name}"
         finally:

@@ -21,7 +21,8 @@ HIGHER_IS_BETTER = {
 }
 """The metrics that thresholds may name."""
 
-DEFAULT_WORSENING = {"accuracy": 0.01, "mae": 0.01}
+DEFAULT_WORSENING = 0.01
+"""For accuracy in points, for mae in the label's units."""
 
 
 def tfma_metrics(head: HeadConfig) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -48,7 +49,7 @@ def thresholds(config: Config) -> list[Threshold]:
         return list(config.evaluation.thresholds)
     first = config.heads[0]
     metric = "accuracy" if isinstance(first, ClassificationHead) else "mae"
-    return [Threshold(metric=metric, max_worsening=DEFAULT_WORSENING[metric])]
+    return [Threshold(metric=metric, max_worsening=DEFAULT_WORSENING)]
 
 
 def eval_config(config: Config) -> Any:
@@ -123,23 +124,43 @@ def _metric(
         class_name=class_name, config=json.dumps({"name": name, **arguments})
     )
     for threshold in thresholds(config):
-        if threshold.metric != name or config.head(threshold.head).name != head.name:
-            continue
-        if threshold.minimum is not None:
-            metric.threshold.value_threshold.lower_bound.value = threshold.minimum
-        if threshold.maximum is not None:
-            metric.threshold.value_threshold.upper_bound.value = threshold.maximum
-        if threshold.max_worsening is not None:
-            change = metric.threshold.change_threshold
-            up = HIGHER_IS_BETTER[name]
-            change.direction = (
-                tfma.MetricDirection.HIGHER_IS_BETTER
-                if up
-                else tfma.MetricDirection.LOWER_IS_BETTER
+        if threshold.metric == name and config.head(threshold.head).name == head.name:
+            metric.per_slice_thresholds.add(
+                slicing_specs=_threshold_slices(config, threshold),
+                threshold=_tfma_threshold(threshold),
             )
-            bound = -threshold.max_worsening if up else threshold.max_worsening
-            change.absolute.value = bound
     return metric
+
+
+def _threshold_slices(config: Config, threshold: Threshold) -> list[Any]:
+    """All rows together and, where asked, each of the config's slices."""
+    import tensorflow_model_analysis as tfma
+
+    slices = [tfma.SlicingSpec()]
+    if threshold.every_slice:
+        for columns in config.evaluation.slices:
+            keys = [SLICE_PREFIX + column for column in columns]
+            slices.append(tfma.SlicingSpec(feature_keys=keys))
+    return slices
+
+
+def _tfma_threshold(threshold: Threshold) -> Any:
+    import tensorflow_model_analysis as tfma
+
+    out = tfma.MetricThreshold()
+    if threshold.minimum is not None:
+        out.value_threshold.lower_bound.value = threshold.minimum
+    if threshold.maximum is not None:
+        out.value_threshold.upper_bound.value = threshold.maximum
+    if threshold.max_worsening is not None:
+        up = HIGHER_IS_BETTER[threshold.metric]
+        direction = tfma.MetricDirection
+        change = out.change_threshold
+        change.direction = (
+            direction.HIGHER_IS_BETTER if up else direction.LOWER_IS_BETTER
+        )
+        change.absolute.value = (-1 if up else 1) * threshold.max_worsening
+    return out
 
 
 def subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:

@@ -36,7 +36,9 @@ class _Narrator(logging.Handler):
             self.seconds[found[1]] = round(spent, 1)
             self.console.print(f"  done in {spent:.1f} s", highlight=False)
         elif record.name.split(".")[0] in _OWN:
-            self.console.print(f"  {text}", highlight=False, markup=False)
+            self.console.print(
+                f"  {text}", highlight=False, markup=False, soft_wrap=True
+            )
         elif record.levelno >= logging.ERROR:
             self.console.print(f"  {record.name}: {text}", markup=False)
 
@@ -53,6 +55,8 @@ def _narrating(narrator: _Narrator) -> Iterator[None]:
     absl_logging.use_python_logging()
     absl_logging.set_verbosity(absl_logging.INFO)
     root.setLevel(logging.INFO)
+    tensorflow = logging.getLogger("tensorflow")
+    tensorflow.setLevel(logging.ERROR)
     try:
         yield
     finally:

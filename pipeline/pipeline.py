@@ -25,8 +25,11 @@ from pipeline.resolver import BlessedBefore
 from pipeline.scan import Scan
 from pipeline.views import code_version, ingestion_view, training_view, transform_view
 from trainer.config import Config
+from trainer.features import split_key
 
-BEAM_ARGS = ("--runner=DirectRunner", "--direct_running_mode=in_memory")
+# Beam's DirectRunner first tries to download another runner; this names the one that
+# it falls back to.
+BEAM_ARGS = ("--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",)
 
 
 def create_pipeline(
@@ -43,6 +46,7 @@ def create_pipeline(
             TensorBoard's files, `work/` what a killed run resumes from.
     """
     split = config.data.split
+    train = split_key(split.train)
     example_gen = ManifestExampleGen(
         manifest=manifest,
         config=ingestion_view(config),
@@ -65,23 +69,24 @@ def create_pipeline(
         schema=schema.outputs["schema"],
         preprocessing_fn="pipeline.module_file.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(
-            analyze=[split.train], transform=[split.train]
+            analyze=[train], transform=[train]
         ),
         # The data set applies the graph to the raw examples: no second copy of media.
         materialize=False,
         disable_statistics=True,
         custom_config={"config": transform_view(config), "code": code},
     )
-    selection = split.selection if scanned.splits.get(split.selection) else ""
+    chosen = scanned.splits.get(split.selection)
+    selection = split_key(split.selection) if chosen else ""
     trainer = Trainer(
         examples=examples,
         transform_graph=transform.outputs["transform_graph"],
         schema=schema.outputs["schema"],
         run_fn="pipeline.module_file.run_fn",
-        train_args=trainer_pb2.TrainArgs(splits=[split.train]),
+        train_args=trainer_pb2.TrainArgs(splits=[train]),
         # TFX would take the judging split where none is named; run_fn looks at
         # `selection` and leaves these files alone where it is empty.
-        eval_args=trainer_pb2.EvalArgs(splits=[selection or split.train]),
+        eval_args=trainer_pb2.EvalArgs(splits=[selection or train]),
         custom_config={
             "config": training_view(config),
             "code": code,
@@ -100,7 +105,7 @@ def create_pipeline(
         examples=examples,
         model=trainer.outputs["model"],
         baseline_model=baseline.outputs["model"],
-        example_splits=[split.eval],
+        example_splits=[split_key(split.eval)],
         eval_config=eval_config(config),
     )
     pusher = Pusher(

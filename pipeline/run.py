@@ -14,8 +14,6 @@ from rich.console import Console
 from pipeline.scan import scan
 from trainer.config import Config, to_yaml
 
-RUNNERS = ("local",)
-
 
 def run(
     config: Config, manifest: str, output: str, console: Console | None = None
@@ -47,7 +45,6 @@ def run(
     console.print(f"scanning {manifest}", highlight=False)
     scanned = scan(config, manifest)
     console.print("starting TFX", highlight=False)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # The ops of saved transform graphs, which any component may load.
     import tensorflow_text  # noqa: F401
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 from pipeline.rows import Row
 from trainer.config import ClassificationHead, Config
-from trainer.features import ID_KEY, features
+from trainer.features import ID_KEY, features, split_key
 
 
 def rows_of_examples(config: Config, uri: str, split: str) -> Iterator[Row]:
     """The rows of one split of an Examples artifact, labels included."""
     import tensorflow as tf
 
-    files = tf.io.gfile.glob(os.path.join(uri, f"Split-{split}", "*.gz"))
+    files = tf.io.gfile.glob(os.path.join(uri, f"Split-{split_key(split)}", "*.gz"))
     kinds = {f.key: f.kind for f in features(config)}
     heads = {head.name: head for head in config.heads}
     records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP")

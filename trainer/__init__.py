@@ -1,0 +1,1 @@
+"""Keras: what a model is and how it learns."""

@@ -24,9 +24,18 @@ from trainer.encoder_config import (
     ResNetEncoder,
     TextEncoder,
 )
-from trainer.schema import nearest, option, plain, read, required
+from trainer.schema import (
+    fraction,
+    nearest,
+    not_negative,
+    option,
+    plain,
+    positive,
+    read,
+    required,
+)
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}$")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _RESERVED = ("_present", "_scores", "_classes", "_selected", "_embedding")
 
 
@@ -39,21 +48,6 @@ class ConfigError(ValueError):
         lines = "\n".join(f"  - {p}" for p in problems)
         count = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
         super().__init__(f"{source}: {count}\n{lines}")
-
-
-def _positive(holder: Any, *names: str) -> Iterator[str]:
-    for name in names:
-        value = getattr(holder, name)
-        if value is not None and value <= 0:
-            yield f"{name}: must be above 0. Received: {value!r}"
-
-
-def _fraction(holder: Any, *names: str, below_one: bool = True) -> Iterator[str]:
-    for name in names:
-        value = getattr(holder, name)
-        if not 0 <= value <= 1 or (below_one and value == 1):
-            bound = "[0, 1)" if below_one else "[0, 1]"
-            yield f"{name}: must be in {bound}. Received: {value!r}"
 
 
 @dataclass(frozen=True)
@@ -85,7 +79,7 @@ class SplitConfig:
     )
 
     def problems(self) -> Iterator[str]:
-        yield from _fraction(self, "selection_fraction", "eval_fraction")
+        yield from fraction(self, "selection_fraction", "eval_fraction")
         if len({self.train, self.eval, self.selection}) < 3:
             yield "train, eval and selection must be three different names."
         if self.column is None and self.eval_fraction == 0:
@@ -110,8 +104,8 @@ class DataConfig:
     )
 
     def problems(self) -> Iterator[str]:
-        yield from _fraction(self, "max_quarantine_fraction", below_one=False)
-        yield from _positive(self, "max_file_bytes")
+        yield from fraction(self, "max_quarantine_fraction", below_one=False)
+        yield from positive(self, "max_file_bytes")
 
 
 @dataclass(frozen=True)
@@ -150,8 +144,8 @@ class ImageInput:
     )
 
     def problems(self) -> Iterator[str]:
-        yield from _positive(self, "height", "width", "max_pixels")
-        yield from _fraction(self, "shift", "rotation")
+        yield from positive(self, "height", "width", "max_pixels")
+        yield from fraction(self, "shift", "rotation")
         if not 0 <= self.background <= 255:
             yield f"background: must be in 0-255. Received: {self.background!r}"
 
@@ -193,10 +187,8 @@ class AudioInput:
     )
 
     def problems(self) -> Iterator[str]:
-        yield from _positive(
-            self, "sample_rate_hz", "max_seconds", "max_input_seconds"
-        )
-        yield from _positive(self, "frame_ms", "step_ms", "mel_bins")
+        yield from positive(self, "sample_rate_hz", "max_seconds", "max_input_seconds")
+        yield from positive(self, "frame_ms", "step_ms", "mel_bins")
         top = self.sample_rate_hz / 2 if self.max_hz is None else self.max_hz
         if not 0 <= self.min_hz < top <= self.sample_rate_hz / 2:
             yield (
@@ -228,8 +220,8 @@ class TextInput:
     )
 
     def problems(self) -> Iterator[str]:
-        yield from _positive(self, "max_tokens", "vocabulary_size", "max_characters")
-        yield from _fraction(self, "token_dropout")
+        yield from positive(self, "max_tokens", "vocabulary_size", "max_characters")
+        yield from fraction(self, "token_dropout")
 
 
 @dataclass(frozen=True)
@@ -259,8 +251,8 @@ class TabularInput:
     dropout: float = option(0.1, "After each hidden layer.")
 
     def problems(self) -> Iterator[str]:
-        yield from _positive(self, "max_categories")
-        yield from _fraction(self, "dropout")
+        yield from positive(self, "max_categories", "hidden_dims")
+        yield from fraction(self, "dropout")
         if not self.numeric and not self.categorical:
             yield "numeric: a tabular input needs at least one column."
 
@@ -277,6 +269,10 @@ class ConcatFusion:
     hidden_dims: tuple[int, ...] = option((128,), "Hidden layers of the MLP.")
     dropout: float = option(0.1, "After each hidden layer.")
 
+    def problems(self) -> Iterator[str]:
+        yield from positive(self, "dim", "hidden_dims")
+        yield from fraction(self, "dropout")
+
 
 @dataclass(frozen=True)
 class GatedFusion:
@@ -285,6 +281,10 @@ class GatedFusion:
     kind: Literal["gated"] = "gated"
     dim: int = option(128, "Size of the fused embedding.")
     dropout: float = option(0.1, "On the fused embedding.")
+
+    def problems(self) -> Iterator[str]:
+        yield from positive(self, "dim")
+        yield from fraction(self, "dropout")
 
 
 @dataclass(frozen=True)
@@ -298,7 +298,9 @@ class AttentionFusion:
     dropout: float = option(0.1, "Inside the transformer layers.")
 
     def problems(self) -> Iterator[str]:
-        if self.dim % self.heads:
+        yield from positive(self, "dim", "layers", "heads")
+        yield from fraction(self, "dropout")
+        if self.heads > 0 and self.dim % self.heads:
             yield f"heads: must divide dim ({self.dim}). Received: {self.heads}"
 
 
@@ -330,7 +332,8 @@ class ClassificationHead:
     )
 
     def problems(self) -> Iterator[str]:
-        yield from _fraction(self, "label_smoothing")
+        yield from fraction(self, "label_smoothing")
+        yield from not_negative(self, "weight", "auxiliary_weight")
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
             yield "classes: need at least two different classes."
         if "" in self.classes:
@@ -338,8 +341,7 @@ class ClassificationHead:
         if isinstance(self.class_weights, Mapping):
             for extra in sorted(set(self.class_weights) - set(self.classes)):
                 yield (
-                    f"class_weights.{extra}: not a class."
-                    f"{nearest(extra, self.classes)}"
+                    f"class_weights.{extra}: not a class.{nearest(extra, self.classes)}"
                 )
 
 
@@ -361,6 +363,9 @@ class RegressionHead:
         0.0, "Weight of the loss of one extra linear head per input; not exported."
     )
 
+    def problems(self) -> Iterator[str]:
+        yield from not_negative(self, "weight", "auxiliary_weight")
+
 
 HeadConfig = ClassificationHead | RegressionHead
 
@@ -370,6 +375,9 @@ class SupervisedObjective:
     """Every head's loss on the rows that carry its label."""
 
     weight: float = option(1.0, "Weight among the objectives.")
+
+    def problems(self) -> Iterator[str]:
+        yield from not_negative(self, "weight")
 
 
 @dataclass(frozen=True)
@@ -390,6 +398,7 @@ class ParameterGroup:
     frozen: bool = option(False, "True: the matching layers do not learn.")
 
     def problems(self) -> Iterator[str]:
+        yield from not_negative(self, "learning_rate_multiplier")
         try:
             re.compile(self.pattern)
         except re.error as error:
@@ -422,10 +431,10 @@ class TrainingConfig:
         "Chance that a present input is hidden from a training example: what makes"
         " any input optional when serving; one always stays.",
     )
-    repair_pairs: float = option(
-        0.0,
-        "Chance that an example's inputs are exchanged, input by input, with those of"
-        " another example of the batch with the same label: more pairs from few rows.",
+    batch_norm_momentum: float = option(
+        0.9,
+        "Of batch normalization's running statistics; Keras' 0.99 needs thousands of"
+        " steps to settle, which small data sets do not have.",
     )
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = option(
         "float32", "mixed_bfloat16 for recent GPUs; mixed_float16 is slow on CPUs."
@@ -442,14 +451,16 @@ class TrainingConfig:
     )
 
     def problems(self) -> Iterator[str]:
-        yield from _positive(
+        yield from positive(
             self, "epochs", "batch_size", "learning_rate", "clip_norm",
             "shuffle_buffer", "early_stopping_patience",
         )  # fmt: skip
-        yield from _fraction(self, "warmup_fraction", "modality_dropout")
-        yield from _fraction(
-            self, "final_learning_rate_fraction", "repair_pairs", below_one=False
+        yield from fraction(
+            self, "warmup_fraction", "modality_dropout", "batch_norm_momentum"
         )
+        yield from fraction(self, "final_learning_rate_fraction", below_one=False)
+        yield from fraction(self, "ema_momentum")
+        yield from not_negative(self, "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -463,6 +474,9 @@ class Threshold:
     max_worsening: float | None = option(
         None, "At most this much worse than the last blessed model; null = no limit."
     )
+    every_slice: bool = option(
+        False, "True: on each of evaluation.slices too, not only on all rows together."
+    )
 
     def problems(self) -> Iterator[str]:
         if self.minimum is None and self.maximum is None and self.max_worsening is None:
@@ -475,13 +489,16 @@ class EvaluationConfig:
 
     thresholds: tuple[Threshold, ...] = option(
         (),
-        "Conditions for the blessing; empty = accuracy (or mae) may not be worse than"
-        " the last blessed model's by more than 0.01 (or 1 %).",
+        "Conditions for the blessing; empty = the first head's accuracy (or mae) may"
+        " not be worse than the last blessed model's by more than 0.01.",
     )
     slices: tuple[tuple[str, ...], ...] = option(
         (), "Manifest columns, alone or crossed, whose values are judged apart."
     )
     batch_size: int = option(64, "Examples per evaluation step.")
+
+    def problems(self) -> Iterator[str]:
+        yield from positive(self, "batch_size")
 
 
 @dataclass(frozen=True)
@@ -510,7 +527,7 @@ class Config:
         return self.heads[0] if name is None else {h.name: h for h in self.heads}[name]
 
     def problems(self) -> Iterator[str]:
-        yield from _positive(self, "embedding_dim")
+        yield from positive(self, "embedding_dim")
         if not self.inputs:
             yield "inputs: at least one is needed."
         if not self.heads:
@@ -529,7 +546,7 @@ class Config:
     def _name_problems(self) -> Iterator[str]:
         seen: dict[str, str] = {}
         for where, name in _all_names(self):
-            if not _NAME.match(name):
+            if not _NAME.fullmatch(name):
                 yield (
                     f"{where}: names are lower-case ASCII letters, digits and _,"
                     " starting with a letter; give `name:` beside `column:`."
@@ -582,6 +599,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), [f"not valid YAML in UTF-8: {error}"]) from None
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(str(path), [f"expected a mapping. Received: {mapping!r}"])
     for override in overrides:
         _apply(mapping, override)
     return from_mapping(mapping, str(path))
@@ -630,9 +649,7 @@ def _position(items: list[Any], part: str, key: str) -> int:
 
 def to_yaml(config: Config) -> str:
     """The config with every default filled in; `load` reads it back equal."""
-    return yaml.safe_dump(
-        plain(config), sort_keys=False, allow_unicode=True, width=88
-    )
+    return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True, width=88)
 
 
 def to_json(config: Config) -> str:

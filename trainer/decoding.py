@@ -12,6 +12,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 _TAPS = 16  # zero crossings on each side of the resampling kernel
+_MAX_RATE_HZ = 192000
+"""A higher rate is a broken header, and would make the resampling kernel huge."""
 
 
 def decode_rows(
@@ -52,11 +54,27 @@ def decode_picture(encoded: tf.Tensor, max_pixels: int) -> tf.Tensor:
     header claims more than `max_pixels`, before anything is decoded.
     """
     with tf.control_dependencies(
-        [tf.debugging.assert_less_equal(_claimed_pixels(encoded), tf.constant(max_pixels, tf.int64))]
+        [
+            tf.debugging.assert_less_equal(
+                _claimed_pixels(encoded), tf.constant(max_pixels, tf.int64)
+            )
+        ]
     ):
         encoded = tf.identity(encoded)
-    image = tf.io.decode_image(encoded, dtype=tf.float32, expand_animations=False)
+
+    def bitmap() -> tf.Tensor:
+        # As floats, decode_image 2.16 aborts the whole process on top-down bitmaps.
+        return tf.cast(tf.io.decode_bmp(encoded), tf.float32) / 255.0
+
+    def other() -> tf.Tensor:
+        return tf.io.decode_image(encoded, dtype=tf.float32, expand_animations=False)
+
+    image = tf.cond(_starts(encoded, b"BM"), bitmap, other)
     return tf.ensure_shape(image, (None, None, None))
+
+
+def _starts(encoded: tf.Tensor, magic: bytes) -> tf.Tensor:
+    return tf.equal(tf.strings.substr(encoded, 0, len(magic)), magic)
 
 
 def _claimed_pixels(encoded: tf.Tensor) -> tf.Tensor:
@@ -68,7 +86,9 @@ def _claimed_pixels(encoded: tf.Tensor) -> tf.Tensor:
             tf.int64,
         )
         weights = [256**k for k in range(width)]
-        return tf.reduce_sum(raw * tf.constant(weights[::-1] if big else weights, tf.int64))
+        return tf.reduce_sum(
+            raw * tf.constant(weights[::-1] if big else weights, tf.int64)
+        )
 
     def png() -> tf.Tensor:
         return number(16, 4, big=True) * number(20, 4, big=True)
@@ -86,11 +106,12 @@ def _claimed_pixels(encoded: tf.Tensor) -> tf.Tensor:
         shape = tf.image.extract_jpeg_shape(encoded, output_type=tf.int32)
         return tf.cast(shape[0], tf.int64) * tf.cast(shape[1], tf.int64)
 
-    def starts(magic: bytes) -> tf.Tensor:
-        return tf.equal(tf.strings.substr(encoded, 0, len(magic)), magic)
-
     return tf.case(
-        [(starts(b"\x89PNG"), png), (starts(b"GIF8"), gif), (starts(b"BM"), bmp)],
+        [
+            (_starts(encoded, b"\x89PNG"), png),
+            (_starts(encoded, b"GIF8"), gif),
+            (_starts(encoded, b"BM"), bmp),
+        ],
         default=jpeg,
         exclusive=True,
     )
@@ -106,7 +127,9 @@ def to_channels(image: tf.Tensor, channels: int, background: float) -> tf.Tensor
     """
     count = tf.shape(image)[-1]
     colour = tf.cond(
-        count >= 3, lambda: image[..., :3], lambda: tf.repeat(image[..., :1], 3, axis=-1)
+        count >= 3,
+        lambda: image[..., :3],
+        lambda: tf.repeat(image[..., :1], 3, axis=-1),
     )
     has_alpha = tf.equal(count % 2, 0)
     colour = tf.cond(
@@ -154,6 +177,7 @@ def decode_sound(
     with tf.control_dependencies(
         [
             tf.debugging.assert_positive(rate),
+            tf.debugging.assert_less_equal(rate, _MAX_RATE_HZ),
             tf.debugging.assert_positive(tf.shape(wave)[0]),
             tf.debugging.assert_less_equal(
                 tf.cast(seconds, tf.float32), tf.constant(max_input_seconds, tf.float32)
@@ -161,36 +185,46 @@ def decode_sound(
         ]
     ):
         mono = tf.reduce_mean(wave, axis=-1)
+    whole = resampled_length(tf.shape(mono)[0], rate, sample_rate_hz)
+    start = tf.maximum((whole - samples) // 2, 0)
+    length = tf.minimum(whole, samples)
+    # Only what is kept is resampled: ten minutes would take gigabytes.
     mono = tf.cond(
         tf.equal(rate, sample_rate_hz),
-        lambda: mono,
-        lambda: resample(mono, rate, sample_rate_hz),
+        lambda: mono[start : start + length],
+        lambda: resample(mono, rate, sample_rate_hz, start, length),
     )
-    start = tf.maximum((tf.shape(mono)[0] - samples) // 2, 0)
-    mono = mono[start : start + samples]
-    length = tf.shape(mono)[0]
     mono = tf.pad(mono, [[0, samples - length]])
     return tf.concat([[tf.cast(length, tf.float32)], mono], 0)
 
 
-def resample(wave: tf.Tensor, rate: tf.Tensor, new_rate: int) -> tf.Tensor:
+def resampled_length(count: tf.Tensor, rate: tf.Tensor, new_rate: int) -> tf.Tensor:
+    """ceil(count * new_rate / rate), int32."""
+    exact = tf.cast(count, tf.int64) * new_rate
+    rate = tf.cast(rate, tf.int64)
+    return tf.cast(-(-exact // rate), tf.int32)
+
+
+def resample(
+    wave: tf.Tensor, rate: tf.Tensor, new_rate: int, start: tf.Tensor, length: tf.Tensor
+) -> tf.Tensor:
     """Band-limited interpolation with a Hann-windowed sinc (Smith, 1984).
 
     Args:
         wave: float32 [samples].
         rate: int32 scalar, the wave's rate in Hz.
         new_rate: the wanted rate in Hz.
+        start, length: int32 scalars, which of the new samples are wanted.
 
     Returns:
-        float32 [ceil(samples * new_rate / rate)].
+        float32 [length].
     """
     old = tf.cast(rate, tf.float64)
     count = tf.shape(wave)[0]
-    length = tf.cast(tf.math.ceil(tf.cast(count, tf.float64) * new_rate / old), tf.int32)
     # Going down, the kernel widens so that it cuts at the new Nyquist frequency.
     cutoff = tf.minimum(tf.constant(1.0, tf.float64), new_rate / old)
     half = tf.cast(tf.math.ceil(_TAPS / cutoff), tf.int32)
-    at = tf.range(length)
+    at = tf.range(start, start + length)
     centre = tf.cast(at, tf.float64) * old / new_rate
     first = tf.cast(tf.floor(centre), tf.int32)
     offsets = tf.range(-half + 1, half + 1)
@@ -201,10 +235,14 @@ def resample(wave: tf.Tensor, rate: tf.Tensor, new_rate: int) -> tf.Tensor:
         tf.abs(scaled) < _TAPS, 0.5 + 0.5 * tf.cos(3.14159265 * scaled / _TAPS), 0.0
     )
     angle = 3.14159265 * scaled
-    sinc = tf.where(tf.abs(angle) < 1e-6, 1.0, tf.sin(angle) / tf.where(
-        tf.abs(angle) < 1e-6, 1.0, angle
-    ))
+    sinc = tf.where(
+        tf.abs(angle) < 1e-6,
+        1.0,
+        tf.sin(angle) / tf.where(tf.abs(angle) < 1e-6, 1.0, angle),
+    )
     inside = (index >= 0) & (index < count)
-    samples = tf.where(inside, tf.gather(wave, tf.clip_by_value(index, 0, count - 1)), 0.0)
+    samples = tf.where(
+        inside, tf.gather(wave, tf.clip_by_value(index, 0, count - 1)), 0.0
+    )
     kernel = sinc * window * tf.cast(cutoff, tf.float32)
     return tf.reduce_sum(samples * kernel, axis=-1)

@@ -67,17 +67,25 @@ class SmallConvEncoder:
 
 
 @dataclass(frozen=True)
+class MlpEncoder:
+    """Dense layers over all pixels, for pictures whose content never moves."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden_dims: tuple[int, ...] = option((128,), "Widths of the layers.")
+    dropout: float = option(0.2, "After each layer.")
+
+
+@dataclass(frozen=True)
 class ConvAudioEncoder:
-    """Two-dimensional convolutions over the log-mel spectrogram."""
+    """Two-dimensional convolutions over the log-mel spectrogram, one token per step."""
 
     kind: Literal["conv"] = "conv"
-    filters: tuple[int, ...] = option((32, 64, 128), "Channels per layer.")
+    filters: tuple[int, ...] = option((16, 32, 48), "Channels per layer.")
     kernel_size: int = option(3, "Side of the kernels, frames and bands.")
     pool: int = option(2, "Max-pooling after each layer; 1 = none.")
-    flatten: bool = option(
-        False, "True keeps positions when pooling to one vector; false averages them."
+    dropout: float = option(
+        0.1, "Around the tokens; noisy speech in few rows is not learned above 0.2."
     )
-    dropout: float = option(0.1, "Before the projection.")
 
 
 @dataclass(frozen=True)
@@ -131,7 +139,11 @@ class BagEncoder:
 
 
 ImageEncoder = (
-    ResNetEncoder | EfficientNetEncoder | ImagePresetEncoder | SmallConvEncoder
+    ResNetEncoder
+    | EfficientNetEncoder
+    | ImagePresetEncoder
+    | SmallConvEncoder
+    | MlpEncoder
 )
 AudioEncoder = ConvAudioEncoder | TransformerAudioEncoder
 TextEncoder = BertEncoder | TextPresetEncoder | BagEncoder

@@ -225,3 +225,32 @@ class SpecAugment(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         own = {"frames": self.frames, "bins": self.bins, "shift": self.shift}
         return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("polymodal")
+class BandNorm(keras.layers.Layer):
+    """Standardizes each mel band over the frames that hold sound; silence becomes 0.
+
+    Exact silence is padding, mostly: it would dominate the statistics of short
+    recordings, and the speech in them could then hardly be told from one another.
+
+    Call with float [batch, frames, bins], natural log; gives the same shape.
+    """
+
+    def __init__(self, silence: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.silence = silence
+        self.norm = keras.layers.BatchNormalization(
+            center=False, scale=False, name="norm"
+        )
+
+    def build(self, input_shape: Any) -> None:
+        self.norm.build(input_shape)
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        heard = ops.any(x > self.silence + 1e-4, axis=-1)
+        x = self.norm(x, training=training, mask=heard)
+        return ops.where(heard[..., None], x, 0.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "silence": self.silence}

@@ -65,4 +65,8 @@ def build_model(config: Config, resources: Resources) -> keras.Model:
     # Embeddings leave the model as float32 whatever the compute precision.
     for key in [EMBEDDING, *(embedding_key(one.name) for one in config.inputs)]:
         outputs[key] = ops.cast(outputs[key], "float32")
-    return keras.Model(inputs, outputs, name=config.name.replace(".", "_"))
+    model = keras.Model(inputs, outputs, name=config.name.replace(".", "_"))
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = config.training.batch_norm_momentum
+    return model

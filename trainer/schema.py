@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Union
 
 _NONE = type(None)
@@ -21,9 +22,7 @@ TAGS = ("modality", "kind")
 def option(default: Any, doc: str) -> Any:
     """A dataclass field with a default and the sentence that says why it is so."""
     if isinstance(default, (dict, list)) or dataclasses.is_dataclass(default):
-        return dataclasses.field(
-            default_factory=lambda: default, metadata={"doc": doc}
-        )
+        return dataclasses.field(default_factory=lambda: default, metadata={"doc": doc})
     return dataclasses.field(default=default, metadata={"doc": doc})
 
 
@@ -36,6 +35,37 @@ def nearest(name: str, known: Sequence[str]) -> str:
     """` Did you mean 'x'?` for the closest known name, or an empty string."""
     close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _numbers(holder: Any, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Each named number, each of a list's, under its field's name; None has none."""
+    for name in names:
+        value = getattr(holder, name)
+        for one in value if isinstance(value, tuple) else (value,):
+            if one is not None:
+                yield name, one
+
+
+def positive(holder: Any, *names: str) -> Iterator[str]:
+    """A problem for each named field that is 0 or less."""
+    for name, value in _numbers(holder, names):
+        if value <= 0:
+            yield f"{name}: must be above 0. Received: {value!r}"
+
+
+def not_negative(holder: Any, *names: str) -> Iterator[str]:
+    """A problem for each named field that is less than 0."""
+    for name, value in _numbers(holder, names):
+        if value < 0:
+            yield f"{name}: must not be below 0. Received: {value!r}"
+
+
+def fraction(holder: Any, *names: str, below_one: bool = True) -> Iterator[str]:
+    """A problem for each named field outside of [0, 1), or [0, 1]."""
+    for name, value in _numbers(holder, names):
+        if not 0 <= value <= 1 or (below_one and value == 1):
+            bound = "[0, 1)" if below_one else "[0, 1]"
+            yield f"{name}: must be in {bound}. Received: {value!r}"
 
 
 def union_members(kind: Any) -> dict[str, type] | None:
@@ -188,7 +218,14 @@ def _read_dataclass(cls: type, value: Any, path: str, problems: list[str]) -> An
 def _read_scalar(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
     if kind is Any:
         return value
-    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, float) and not math.isfinite(value):
+        problems.append(f"{path}: must be a finite number. Received: {value!r}")
+        return value
+    if (
+        kind is float
+        and isinstance(value, (int, float))
+        and not isinstance(value, bool)
+    ):
         return float(value)
     if kind is float and isinstance(value, str):
         # YAML 1.1 reads 1e-3 (no dot) as text.

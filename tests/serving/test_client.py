@@ -1,7 +1,6 @@
 """The client against a server, and the same model in process."""
 
 import io
-import socket
 import threading
 import wave
 import zipfile
@@ -195,23 +194,25 @@ def test_no_model_in_the_folder(tmp_path: Path) -> None:
 
 
 def test_an_unavailable_server_is_tried_again(clinic_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    base = str(clinic_path.parent)
+    first = ModelServer(base, "clinic")
+    first.start()
     started: list[ModelServer] = []
 
-    def start() -> None:
-        started.append(ModelServer(str(clinic_path.parent), "clinic", port=port))
+    def restart() -> None:
+        started.append(ModelServer(base, "clinic", port=first.port))
         started[0].start()
 
-    timer = threading.Timer(0.3, start)
-    timer.start()
+    timer = threading.Timer(0.3, restart)
     noise = np.random.default_rng(1).integers(0, 256, (700, 700, 3), dtype=np.uint8)
-    try:
-        with Client(f"127.0.0.1:{port}/clinic") as client:
-            # Over gRPC's own limit for what is sent again, 256 KiB.
+    with Client(f"127.0.0.1:{first.port}/clinic") as client:
+        client.contract()
+        first.stop()
+        timer.start()
+        try:
+            # Larger than what gRPC sends again by default, 256 KiB.
             (answer,) = client.predict([{"xray": noise}])
-        assert answer["xray_present"] is True
-    finally:
-        timer.join()
-        started[0].stop()
+        finally:
+            timer.join()
+            started[0].stop()
+    assert answer["xray_present"] is True

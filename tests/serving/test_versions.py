@@ -101,6 +101,8 @@ def test_a_request_in_flight_keeps_its_version(
     with model.use() as servable:
         save_half(tmp_path, "2", offset=2.0)
         wait_until(lambda: states(model) == {2: State.AVAILABLE, 1: State.UNLOADING})
+        threading.Event().wait(0.4)  # some polls later it is still held
+        assert states(model)[1] == State.UNLOADING
         assert ask(model, 0.0) == 2.0
         with pytest.raises(ServingError, match=r"Specific\(half, 1\)"), model.use(1):
             pass

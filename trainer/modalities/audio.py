@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -9,28 +10,29 @@ import tensorflow as tf
 
 from trainer.config import AudioInput
 from trainer.decoding import decode_rows, decode_sound
-from trainer.encoder_config import TransformerAudioEncoder
+from trainer.encoder_config import ConvAudioEncoder, TransformerAudioEncoder
 from trainer.layers import (
     AllTrue,
+    BandNorm,
     Encoded,
     MaskedMean,
     PositionEmbedding,
     SpecAugment,
     TransformerBlock,
     conv_stack,
-    pool_map,
 )
 from trainer.modalities.base import Modality, Resources, Tensors
 
-_FLOOR = 1e-6
-"""Power under the quietest 16-bit sound: keeps log() finite on silence."""
+_FLOOR = 1e-3
+"""Added to the mel magnitudes: keeps log() finite on silence, and drowns what is far
+below speech."""
 
 
 class Audio(Modality[AudioInput]):
     """Tensor `NAME_log_mel`: float32 [batch, frames, mel_bins].
 
-    Natural logarithm of the mel power spectrum (HTK mel scale, Hann window). The
-    encoder's first layer standardizes each band by the train split's frames.
+    Natural logarithm of the mel magnitude spectrum (HTK mel scale, Hann window). The
+    encoder's first layer standardizes each band over the frames that hold sound.
     """
 
     @property
@@ -78,7 +80,7 @@ class Audio(Modality[AudioInput]):
         size = 1 << (frame - 1).bit_length()
         if wave.shape[-1] < frame:
             wave = tf.pad(wave, [[0, 0], [0, frame - wave.shape[-1]]])
-        power = tf.square(tf.abs(tf.signal.stft(wave, frame, step, fft_length=size)))
+        magnitude = tf.abs(tf.signal.stft(wave, frame, step, fft_length=size))
         mel = tf.signal.linear_to_mel_weight_matrix(
             num_mel_bins=one.mel_bins,
             num_spectrogram_bins=size // 2 + 1,
@@ -86,21 +88,35 @@ class Audio(Modality[AudioInput]):
             lower_edge_hertz=one.min_hz,
             upper_edge_hertz=one.max_hz or one.sample_rate_hz / 2,
         )
-        return tf.math.log(tf.tensordot(power, mel, 1) + _FLOOR)
+        return tf.math.log(tf.tensordot(magnitude, mel, 1) + _FLOOR)
 
     def encoder(self, tensors: Tensors, dim: int, resources: Resources) -> Encoded:
         one, name = self.config, self.name
-        x = keras.layers.BatchNormalization(name=f"{name}_band_norm")(
-            tensors[self.log_mel]
-        )
+        x = BandNorm(math.log(_FLOOR), name=f"{name}_bands")(tensors[self.log_mel])
         x = SpecAugment(
             one.mask_frames, one.mask_bins, one.shift_frames, name=f"{name}_augment"
         )(x)
         if isinstance(one.encoder, TransformerAudioEncoder):
             return self._transformer(x, dim, one.encoder)
-        x = keras.layers.Reshape((self.frames, one.mel_bins, 1), name=f"{name}_map")(x)
-        x = conv_stack(x, one.encoder, name)
-        return pool_map(x, dim, name, flatten=one.encoder.flatten)
+        return self._convolution(x, dim, one.encoder)
+
+    def _convolution(self, x: Any, dim: int, encoder: ConvAudioEncoder) -> Encoded:
+        name = self.name
+        shape = (self.frames, self.config.mel_bins, 1)
+        x = keras.layers.Reshape(shape, name=f"{name}_map")(x)
+        x = conv_stack(x, encoder, name)
+        _, steps, bands, channels = x.shape
+        x = keras.layers.Reshape((steps, bands * channels), name=f"{name}_steps")(x)
+        tokens = keras.layers.Dense(dim, activation="relu", name=f"{name}_tokens")(x)
+        both = keras.layers.Concatenate(name=f"{name}_both")(
+            [
+                keras.layers.GlobalAveragePooling1D(name=f"{name}_mean")(tokens),
+                keras.layers.GlobalMaxPooling1D(name=f"{name}_max")(tokens),
+            ]
+        )
+        both = keras.layers.Dropout(encoder.dropout, name=f"{name}_both_dropout")(both)
+        pooled = keras.layers.Dense(dim, activation="relu", name=f"{name}_pooled")(both)
+        return Encoded(tokens, AllTrue(name=f"{name}_mask")(tokens), pooled)
 
     def _transformer(
         self, x: Any, dim: int, encoder: TransformerAudioEncoder

@@ -10,8 +10,8 @@ import tensorflow as tf
 from trainer.backbones import build_backbone
 from trainer.config import ImageInput
 from trainer.decoding import decode_picture, decode_rows, resize, to_channels
-from trainer.encoder_config import SmallConvEncoder
-from trainer.layers import Encoded, conv_stack, pool_map
+from trainer.encoder_config import MlpEncoder, SmallConvEncoder
+from trainer.layers import AllTrue, Encoded, conv_stack, mlp, pool_map
 from trainer.modalities.base import Modality, Resources, Tensors
 
 
@@ -50,6 +50,8 @@ class Image(Modality[ImageInput]):
         for layer in self._augmentation():
             x = layer(x)
         flatten = False
+        if isinstance(one.encoder, MlpEncoder):
+            return self._dense(x, dim, one.encoder)
         if isinstance(one.encoder, SmallConvEncoder):
             x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name=f"{name}_scale")(x)
             x = conv_stack(x, one.encoder, name)
@@ -59,6 +61,15 @@ class Image(Modality[ImageInput]):
             backbone.name = f"{name}_backbone"
             x = backbone(x)
         return pool_map(x, dim, name, flatten=flatten)
+
+    def _dense(self, x: Any, dim: int, encoder: MlpEncoder) -> Encoded:
+        name = self.name
+        x = keras.layers.Rescaling(1 / 255.0, name=f"{name}_scale")(x)
+        x = keras.layers.Flatten(name=f"{name}_flatten")(x)
+        x = mlp(x, encoder.hidden_dims, encoder.dropout, name)
+        pooled = keras.layers.Dense(dim, activation="relu", name=f"{name}_pooled")(x)
+        tokens = keras.layers.Reshape((1, dim), name=f"{name}_tokens")(pooled)
+        return Encoded(tokens, AllTrue(name=f"{name}_mask")(tokens), pooled)
 
     def _augmentation(self) -> list[Any]:
         one, name = self.config, self.name
