@@ -42,7 +42,7 @@ setup(
         "scikit-learn>=1.5,<1.6",
         "scipy>=1.11,<2",
         "espeakng-loader>=0.2.4",
-        "pydicom>=2.4,<3.1",
+        "pydicom>=3.0,<3.1",
         "pillow>=10",
         "matplotlib>=3.8",
         "PyYAML>=6",

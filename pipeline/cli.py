@@ -160,9 +160,7 @@ def evaluate(
     console = Console()
     report = judge(model, manifest, split, console)
     show(report, console)
-    console.print(
-        f"{report['examples']} examples, {report['quarantined']} quarantined"
-    )
+    console.print(f"{report['examples']} examples, {report['quarantined']} quarantined")
     if json_file:
         Path(json_file).write_text(json.dumps(report, indent=2), encoding="utf-8")
 

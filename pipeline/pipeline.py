@@ -68,9 +68,7 @@ def create_pipeline(
         examples=examples,
         schema=schema.outputs["schema"],
         preprocessing_fn="pipeline.module_file.preprocessing_fn",
-        splits_config=transform_pb2.SplitsConfig(
-            analyze=[train], transform=[train]
-        ),
+        splits_config=transform_pb2.SplitsConfig(analyze=[train], transform=[train]),
         # The data set applies the graph to the raw examples: no second copy of media.
         materialize=False,
         disable_statistics=True,

@@ -17,7 +17,6 @@ from trainer.config import (
     AudioInput,
     ClassificationHead,
     Config,
-    DataConfig,
     EvaluationConfig,
     ImageInput,
     RegressionHead,
@@ -77,10 +76,12 @@ def transform_view(config: Config) -> str:
 
 
 def training_view(config: Config) -> str:
-    """What Trainer reads, as JSON: all but how it is judged and how files are read."""
-    return to_json(
-        dataclasses.replace(config, data=DataConfig(), evaluation=EvaluationConfig())
-    )
+    """What Trainer reads, as JSON: all but how the model is judged.
+
+    It travels with the model, so that `evaluate` and `predict` read a manifest as the
+    pipeline did; hence `data` stays in it.
+    """
+    return to_json(dataclasses.replace(config, evaluation=EvaluationConfig()))
 
 
 def code_version(*packages: str) -> str:

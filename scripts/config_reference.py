@@ -56,13 +56,17 @@ def _sections() -> Iterator[str]:
         below = [
             found
             for field in dataclasses.fields(cls)
-            for found in _below(hints[field.name], _join(path, field.name))
+            for found in _below(hints[field.name], _join(path, cls, field.name))
         ]
         # Depth first: what belongs to an input stands under that input.
         waiting[:0] = below
 
 
-def _join(path: str, name: str) -> str:
+def _join(path: str, cls: type, name: str) -> str:
+    """Where a key of a section lies: `inputs[image].encoder`."""
+    kind = tag_of(cls)[1]
+    if kind is not None:
+        path = f"{path.removesuffix('[]')}[{kind}]"
     return f"{path}.{name}" if path else name
 
 

@@ -148,6 +148,18 @@ class AllTrue(keras.layers.Layer):
         return keras.KerasTensor(tokens.shape[:2], dtype="bool")
 
 
+def name_backbone(backbone: Any, name: str) -> Any:
+    """Puts the name before the paths of a backbone's variables.
+
+    Library backbones name their layers alike: without it, two of them could not be
+    told apart by `training.parameter_groups`.
+    """
+    backbone.name = name
+    for variable in backbone.variables:
+        variable._path = f"{name}/{variable.path}"
+    return backbone
+
+
 def mlp(x: Any, dims: Sequence[int], dropout: float, name: str) -> Any:
     """Dense, GELU and dropout for each width; [batch, any] -> [batch, dims[-1]]."""
     for i, dim in enumerate(dims):

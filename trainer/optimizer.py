@@ -11,6 +11,10 @@ import keras
 from trainer.config import ParameterGroup, TrainingConfig
 
 
+# Biases and gains have no scale to decay (as in BERT's and ViT's training).
+_NO_DECAY = ("bias", "gamma", "beta", "token")
+
+
 class GroupedAdamW(keras.optimizers.AdamW):
     """Keras' AdamW with a factor on the learning rate of each parameter group."""
 
@@ -19,9 +23,15 @@ class GroupedAdamW(keras.optimizers.AdamW):
     ) -> None:
         super().__init__(*args, **kwargs)
         self._groups = tuple(groups)
+        self._base_decay = self.weight_decay
         self._factors: dict[Any, float] = {}
 
     def build(self, variables: Any) -> None:
+        # Not by `var_names`: Keras searches them in the whole path, and every kernel
+        # of a layer `note_tokens` would stop decaying.
+        self.exclude_from_weight_decay(
+            var_list=[v for v in variables if v.name in _NO_DECAY]
+        )
         super().build(variables)
         for variable in variables:
             group = group_of(variable.path, self._groups)
@@ -38,12 +48,12 @@ class GroupedAdamW(keras.optimizers.AdamW):
 
     def _apply_weight_decay(self, variables: Any) -> None:
         # Decoupled decay is in units of the learning rate, so the factor is on it too.
-        base = self.weight_decay
+        # Replicas take turns in here: what each sets must not depend on the others.
         for factor in sorted({self._factor(v) for v in variables}):
-            self.weight_decay = base * factor
+            self.weight_decay = self._base_decay * factor
             members = [v for v in variables if self._factor(v) == factor]
             super()._apply_weight_decay(members)
-        self.weight_decay = base
+        self.weight_decay = self._base_decay
 
 
 def group_of(path: str, groups: Sequence[ParameterGroup]) -> ParameterGroup | None:
@@ -63,7 +73,7 @@ def make_optimizer(one: TrainingConfig, steps: int) -> GroupedAdamW:
         warmup_target=one.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-    optimizer = GroupedAdamW(
+    return GroupedAdamW(
         one.parameter_groups,
         learning_rate=schedule,
         weight_decay=one.weight_decay,
@@ -71,9 +81,6 @@ def make_optimizer(one: TrainingConfig, steps: int) -> GroupedAdamW:
         use_ema=one.ema_momentum is not None,
         ema_momentum=one.ema_momentum if one.ema_momentum is not None else 0.99,
     )
-    # Biases and gains have no scale to decay (as in BERT's and ViT's training).
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "token"])
-    return optimizer
 
 
 def freeze(model: keras.Model, groups: Sequence[ParameterGroup]) -> list[str]:

@@ -111,8 +111,7 @@ def train(
             callbacks=callbacks,
             verbose=0,
         )
-        if selection_data is not None:
-            _draw(config, model, selection_data, log_dir)
+        _draw(config, model, selection_data or train_data, log_dir)
         _write_graph(model, log_dir)
         # Outside of any strategy, with plain variables: what exports and compares.
         plain_model = build_model(config, resources)

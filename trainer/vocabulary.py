@@ -56,7 +56,7 @@ def learn(
     """Word counts -> the vocabulary as one newline-joined bytes scalar.
 
     Every character that occurs is a token of its own, so that no word of known
-    characters is unknown; longer pieces need two occurrences.
+    characters is unknown; that may take more than `size` tokens.
     """
     from tensorflow_text.tools.wordpiece_vocab import (
         wordpiece_tokenizer_learner_lib as learner,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -36,6 +37,8 @@ class Regression(Head[RegressionHead]):
 
     def _statistics(self, resources: Resources) -> tuple[float, float]:
         mean, deviation = resources.statistics[self.name]
+        # NaN where no row carries the label.
+        mean = mean if math.isfinite(mean) else 0.0
         return mean, deviation if deviation > 0 else 1.0
 
     def losses(self, label: Any, logits: Any, resources: Resources) -> Any:

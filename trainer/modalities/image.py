@@ -11,7 +11,7 @@ from trainer.backbones import build_backbone
 from trainer.config import ImageInput
 from trainer.decoding import decode_picture, decode_rows, resize, to_channels
 from trainer.encoder_config import MlpEncoder, SmallConvEncoder
-from trainer.layers import AllTrue, Encoded, conv_stack, mlp, pool_map
+from trainer.layers import AllTrue, Encoded, conv_stack, mlp, name_backbone, pool_map
 from trainer.modalities.base import Modality, Resources, Tensors
 
 
@@ -57,9 +57,7 @@ class Image(Modality[ImageInput]):
             x = conv_stack(x, one.encoder, name)
             flatten = one.encoder.flatten
         else:
-            backbone = build_backbone(one)
-            backbone.name = f"{name}_backbone"
-            x = backbone(x)
+            x = name_backbone(build_backbone(one), f"{name}_backbone")(x)
         return pool_map(x, dim, name, flatten=flatten)
 
     def _dense(self, x: Any, dim: int, encoder: MlpEncoder) -> Encoded:

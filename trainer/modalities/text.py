@@ -11,7 +11,7 @@ from keras import ops
 
 from trainer.config import TextInput
 from trainer.encoder_config import BagEncoder, BertEncoder, TextPresetEncoder
-from trainer.layers import Encoded, MaskedMean
+from trainer.layers import Encoded, MaskedMean, name_backbone
 from trainer.modalities.base import Modality, Resources, Tensors
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -33,7 +33,7 @@ class Text(Modality[TextInput]):
 
     def analyze(self, values: Tensors) -> Tensors:
         # One cut and clean-up for the learned vocabulary and for every token later.
-        text = tf.strings.regex_replace(values[self.name], r"\s+", " ")
+        text = tf.strings.regex_replace(values[self.name], r"[\s\pZ]+", " ")
         text = tf.strings.strip(text)
         text = tf.strings.substr(text, 0, self.config.max_characters, unit="UTF8_CHAR")
         return {self.name: text}
@@ -60,7 +60,16 @@ class Text(Modality[TextInput]):
         import keras_nlp
 
         assert isinstance(self.config.encoder, TextPresetEncoder)
-        return keras_nlp.tokenizers.Tokenizer.from_preset(self.config.encoder.preset)
+        preset = self.config.encoder.preset
+        tokenizer = keras_nlp.tokenizers.Tokenizer.from_preset(preset)
+        # Others keep lookup tables, which TF Serving cannot restore from a closure.
+        if not isinstance(tokenizer, keras_nlp.tokenizers.WordPieceTokenizer):
+            raise ValueError(
+                f"text preset {preset!r}: only WordPiece presets (BERT, DistilBERT,"
+                " ELECTRA) can be served. Received: a preset with"
+                f" {type(tokenizer).__name__}"
+            )
+        return tokenizer
 
     def vocabulary(self, resources: Resources) -> tuple[str, ...]:
         """The tokens in the order of their ids."""
@@ -112,8 +121,9 @@ class Text(Modality[TextInput]):
         if isinstance(one.encoder, BagEncoder):
             sequence, pooled = self._bag(ids, mask, one.encoder, len(vocabulary))
         else:
-            backbone = self._backbone(len(vocabulary))
-            backbone.name = f"{name}_backbone"
+            backbone = name_backbone(
+                self._backbone(len(vocabulary)), f"{name}_backbone"
+            )
             inputs = {"token_ids": ids, "padding_mask": mask}
             if "segment_ids" in backbone.input:
                 inputs["segment_ids"] = ops.zeros_like(ids)

@@ -1,0 +1,66 @@
+"""How the manifest is read, and which rows teach, choose and judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from trainer.schema import fraction, option, positive
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """Which rows teach, which choose, which judge."""
+
+    column: str | None = option(
+        None, "Manifest column that names each row's split; null = split by hash."
+    )
+    train: str = option("train", "Name of the split that the weights learn from.")
+    eval: str = option(
+        "eval", "Name of the split that judges; it takes part in no choice."
+    )
+    selection: str = option(
+        "selection",
+        "Name of the split that early stopping and the best checkpoint look at.",
+    )
+    selection_fraction: float = option(
+        0.1,
+        "Share of the train split cut off as the selection split, where the split"
+        " column names none; 0 = no selection, the last epoch is kept.",
+    )
+    eval_fraction: float = option(
+        0.2, "Share of all rows that judges, where rows are split by hash."
+    )
+    group_by: str | None = option(
+        None,
+        "Column (patient, speaker) whose rows never part; null = each row by its id.",
+    )
+
+    def problems(self) -> Iterator[str]:
+        yield from fraction(self, "selection_fraction", "eval_fraction")
+        if len({self.train, self.eval, self.selection}) < 3:
+            yield "train, eval and selection must be three different names."
+        if self.column is None and self.eval_fraction == 0:
+            yield "eval_fraction: must be above 0 where no split column is given."
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How the manifest is read."""
+
+    id: str | None = option(
+        None, "Column that identifies a row; null = the row's number in the manifest."
+    )
+    split: SplitConfig = option(SplitConfig(), "Which rows teach, choose and judge.")
+    max_quarantine_fraction: float = option(
+        0.05,
+        "The run stops when more than this share of the rows cannot be read: past it"
+        " the cause is rarely the rows themselves.",
+    )
+    max_file_bytes: int = option(
+        268435456, "Larger media files are quarantined unread (256 MiB)."
+    )
+
+    def problems(self) -> Iterator[str]:
+        yield from fraction(self, "max_quarantine_fraction", below_one=False)
+        yield from positive(self, "max_file_bytes")

@@ -1,0 +1,72 @@
+"""What is predicted: one dataclass for each `kind:` of head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from trainer.schema import fraction, nearest, not_negative, option, required
+
+
+@dataclass(frozen=True)
+class ClassificationHead:
+    """One class of several, or any number of them (multi_label)."""
+
+    name: str = required("Name of the head in answers and metrics.")
+    classes: tuple[str, ...] = required("The classes; a row with another is set aside.")
+    kind: Literal["classification"] = "classification"
+    column: str | None = option(None, "Manifest column; null = the name.")
+    multi_label: bool = option(False, "True: any number of classes per row.")
+    separator: str = option("|", "Between the labels of a multi-label row.")
+    allow_missing: bool = option(
+        False, "True keeps rows without a label; they teach only other objectives."
+    )
+    class_weights: Literal["balanced"] | dict[str, float] | None = option(
+        None, "Weight of each class in the loss; balanced = inverse frequency."
+    )
+    label_smoothing: float = option(0.0, "Share of the label's mass spread evenly.")
+    weight: float = option(1.0, "Weight of this head among the heads.")
+    auxiliary_weight: float = option(
+        0.0,
+        "Weight of the loss of one extra linear head per input, on that input alone:"
+        " keeps a strong input from stopping a weak one's learning; not exported.",
+    )
+
+    def problems(self) -> Iterator[str]:
+        yield from fraction(self, "label_smoothing")
+        yield from not_negative(self, "weight", "auxiliary_weight")
+        if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
+            yield "classes: need at least two different classes."
+        if "" in self.classes:
+            yield "classes: an empty string is a missing label, never a class."
+        if isinstance(self.class_weights, Mapping):
+            for extra in sorted(set(self.class_weights) - set(self.classes)):
+                yield (
+                    f"class_weights.{extra}: not a class.{nearest(extra, self.classes)}"
+                )
+
+
+@dataclass(frozen=True)
+class RegressionHead:
+    """One number per row; learned in units of its standard deviation."""
+
+    name: str = required("Name of the head in answers and metrics.")
+    kind: Literal["regression"] = "regression"
+    column: str | None = option(None, "Manifest column; null = the name.")
+    allow_missing: bool = option(
+        False, "True keeps rows without a label; they teach only other objectives."
+    )
+    loss: Literal["mse", "huber"] = option(
+        "mse", "huber is less moved by outlying targets."
+    )
+    weight: float = option(1.0, "Weight of this head among the heads.")
+    auxiliary_weight: float = option(
+        0.0, "Weight of the loss of one extra linear head per input; not exported."
+    )
+
+    def problems(self) -> Iterator[str]:
+        yield from not_negative(self, "weight", "auxiliary_weight")
+
+
+HeadConfig = ClassificationHead | RegressionHead
