@@ -38,6 +38,7 @@ def variants(config: Config) -> dict[str, Config]:
 
 
 def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config")
     parser.add_argument("--data", required=True)

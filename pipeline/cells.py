@@ -76,7 +76,10 @@ def label(head: HeadConfig, cell: Any) -> tuple[str, ...] | float | None:
     """A head's label; None where it is missing and may be."""
     found: tuple[str, ...] | float | None
     if isinstance(head, ClassificationHead):
-        found = _classes(head, cell) or None
+        found = _classes(head, cell)
+        # An empty list says that no class applies; an empty cell says nothing.
+        if not found and not (head.multi_label and isinstance(cell, (list, tuple))):
+            found = None
     else:
         found = number(cell)
     if found is None and not head.allow_missing:

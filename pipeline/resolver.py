@@ -8,7 +8,7 @@ from tfx.dsl.components.common import resolver
 from tfx.types import standard_artifacts
 
 
-class BlessedBefore(resolver.ResolverStrategy):  # type: ignore[misc]
+class BlessedBefore(resolver.ResolverStrategy):
     """The latest blessed model that is older than the candidate.
 
     TFX's own LatestBlessedModelStrategy finds the candidate itself when a pipeline

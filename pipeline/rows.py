@@ -17,6 +17,7 @@ from serving import media
 from trainer.config import AudioInput, Config, ImageInput
 from trainer.features import (
     ID_KEY,
+    NO_CLASS,
     SLICE_PREFIX,
     Feature,
     features,
@@ -164,6 +165,7 @@ def to_example(row: Row) -> bytes:
         if isinstance(value, float):
             return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
         several = value if isinstance(value, tuple) else (value,)
+        several = several or (NO_CLASS,)
         encoded = [v.encode() if isinstance(v, str) else v for v in several]
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pipeline.rows import Row
 from trainer.config import ClassificationHead, Config
-from trainer.features import ID_KEY, features, split_key
+from trainer.features import ID_KEY, NO_CLASS, features, split_key
 
 
 def rows_of_examples(config: Config, uri: str, split: str) -> Iterator[Row]:
@@ -35,7 +35,8 @@ def rows_of_examples(config: Config, uri: str, split: str) -> Iterator[Row]:
                 continue
             if isinstance(head, ClassificationHead):
                 given = stored[name].bytes_list.value
-                labels[name] = tuple(v.decode("utf-8") for v in given)
+                names = (v.decode("utf-8") for v in given)
+                labels[name] = tuple(n for n in names if n != NO_CLASS)
             else:
                 labels[name] = stored[name].float_list.value[0]
         row_id = stored[ID_KEY].bytes_list.value[0].decode("utf-8")

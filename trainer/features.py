@@ -23,6 +23,10 @@ from trainer.config import (
 ID_KEY = "__id__"
 """Feature that carries a row's id, so that a prediction can be traced to its row."""
 
+NO_CLASS = "__none__"
+"""Stored as the label of a multi-label row to which no class applies: an empty list in a
+tf.Example cannot be told from a missing label."""
+
 EMBEDDING = "embedding"
 """Key of the fused embedding among the model's outputs."""
 

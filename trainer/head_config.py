@@ -38,6 +38,9 @@ class ClassificationHead:
         yield from not_negative(self, "weight", "auxiliary_weight")
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
             yield "classes: need at least two different classes."
+        for one in self.classes:
+            if self.multi_label and self.separator and self.separator in one:
+                yield f"separator: is part of the class {one!r}; choose another."
         if "" in self.classes:
             yield "classes: an empty string is a missing label, never a class."
         if isinstance(self.class_weights, Mapping):

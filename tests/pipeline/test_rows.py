@@ -134,7 +134,6 @@ def test_labels() -> None:
         assert row.labels == {"label": ("a", "7")}
     assert reason(several, label="a|b") == "unknown_label"
     assert reason(several, label="") == "empty_label"
-    assert reason(several, label=[]) == "empty_label"
     assert reason(config(**head()), label=["a", "7"]) == "several_labels"
     row = read(config(**head(allow_missing=True)), {"label": None})
     assert isinstance(row, Row)
@@ -267,3 +266,16 @@ def test_starting_places_stay_few(tmp_path: Path, monkeypatch: Any) -> None:
         769,
         897,
     ]
+
+
+def test_no_class_applies_is_not_a_missing_label() -> None:
+    """`[]` says that none applies; an empty cell says nothing."""
+    import tensorflow as tf
+
+    several = config(**head(multi_label=True))
+    found = read(several, {"label": []})
+    assert isinstance(found, Row)
+    assert found.labels == {"label": ()}
+    stored = tf.train.Example.FromString(to_example(found)).features.feature
+    assert list(stored["label"].bytes_list.value) == [b"__none__"]
+    assert reason(several, label="") == "empty_label"
