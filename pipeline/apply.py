@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pipeline.rows import Quarantined, Row, iter_rows
-from trainer.config import Config, load
+from trainer.config import Config, UserError, load
 
 CONFIG_ASSET = os.path.join("assets.extra", "polymodal_config.yaml")
 
 
-class ModelError(ValueError):
+class ModelError(UserError, ValueError):
     """A model that cannot be used as asked."""
 
 

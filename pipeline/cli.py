@@ -17,27 +17,19 @@ import click
 from rich.console import Console
 
 
-def _known_errors() -> tuple[type[Exception], ...]:
-    from pipeline.apply import ModelError
-    from pipeline.manifest import ManifestError
-    from pipeline.quarantine import QuarantineError
-    from trainer.config import ConfigError
-
-    return (ConfigError, ManifestError, QuarantineError, ModelError)
-
-
 def _explained(function: Callable[..., Any]) -> Callable[..., Any]:
     """Errors that are the user's to mend end with their message and status 2."""
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        from trainer.config import UserError
+
         try:
             return function(*args, **kwargs)
-        except _known_errors() as error:
-            Console(stderr=True).print(f"error: {error}", style="red", markup=False)
-            sys.exit(2)
-        except FileExistsError as error:
-            Console(stderr=True).print(f"error: {error}", style="red", markup=False)
+        except (UserError, FileExistsError) as error:
+            Console(stderr=True).print(
+                f"error: {error}", style="red", markup=False, soft_wrap=True
+            )
             sys.exit(2)
 
     return wrapper
@@ -60,9 +52,9 @@ def main() -> None:
 @_explained
 def demo_data(directory: Path, examples: int, seed: int) -> None:
     """Write the embedded data set: digits drawn, spoken, mentioned and measured."""
-    from pipeline.demo_data import write_demo_data
+    from pipeline.demo import write_data
 
-    path = write_demo_data(directory, examples, seed)
+    path = write_data(directory, examples, seed, Console())
     Console().print(f"wrote {examples} examples to {path}", highlight=False)
 
 

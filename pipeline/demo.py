@@ -29,7 +29,6 @@ def demo(output: str, examples: int, seed: int, console: Console) -> dict[str, A
     Raises:
         RuntimeError: the model was not blessed, or the server did not answer.
     """
-    from pipeline.demo_data import write_demo_data
     from pipeline.run import run, show
     from trainer.config import load
 
@@ -39,8 +38,7 @@ def demo(output: str, examples: int, seed: int, console: Console) -> dict[str, A
     stamp = data / "made_with.txt"
     made = f"examples={examples} seed={seed}\n"
     if not (manifest.exists() and stamp.exists() and stamp.read_text() == made):
-        console.print(f"writing {examples} examples to {data}", highlight=False)
-        write_demo_data(data, examples, seed)
+        write_data(data, examples, seed, console)
         stamp.write_text(made)
     summary = run(load(config_path()), str(manifest), output, console)
     show(summary, console)
@@ -53,6 +51,19 @@ def demo(output: str, examples: int, seed: int, console: Console) -> dict[str, A
         ask(target, str(data), console)
     console.print(f"[bold green]done[/]: {output}/summary.json", highlight=False)
     return summary
+
+
+def write_data(directory: Path, examples: int, seed: int, console: Console) -> Path:
+    """Writes the demo data under a progress bar; returns the manifest's path."""
+    from rich.progress import Progress
+
+    from pipeline.demo_data import write_demo_data
+
+    with Progress(console=console) as progress:
+        task = progress.add_task("demo data", total=examples)
+        return write_demo_data(
+            directory, examples, seed, lambda n: progress.update(task, completed=n)
+        )
 
 
 @contextmanager

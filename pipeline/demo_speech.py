@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trainer.config import UserError
+
 SAMPLE_RATE_HZ = 22_050
 
 # Values of eSpeak NG's C interface (speak_lib.h).
@@ -35,7 +37,7 @@ _LONGEST_DATA_PATH = 120
 _CHILD = "from pipeline.demo_speech import _child; _child()"
 
 
-class SpeechError(RuntimeError):
+class SpeechError(UserError, RuntimeError):
     """Speech could not be made; the message says what to do."""
 
 

@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from trainer.config import ClassificationHead, Config, HeadConfig, Threshold
+from trainer.config import (
+    ClassificationHead,
+    Config,
+    ConfigError,
+    HeadConfig,
+    Threshold,
+)
 from trainer.features import SLICE_PREFIX, features, subset_name, weight_key
 from trainer.heads import HEADS
 
@@ -56,7 +62,7 @@ def eval_config(config: Config) -> Any:
     """TFMA's EvalConfig: `serving_default`, every head's metrics, slices, thresholds.
 
     Raises:
-        ValueError: a threshold on a metric that the head does not have.
+        ConfigError: a threshold on a metric that the head does not have.
     """
     import tensorflow_model_analysis as tfma
 
@@ -85,7 +91,7 @@ def eval_config(config: Config) -> Any:
         specs.append(
             tfma.MetricsSpec(metrics=metrics, output_names=[] if one else [head.name])
         )
-    _check_thresholds(config)
+    check_thresholds(config)
     slices = [tfma.SlicingSpec()]
     for columns in config.evaluation.slices:
         keys = [SLICE_PREFIX + column for column in columns]
@@ -98,14 +104,18 @@ def eval_config(config: Config) -> Any:
     )
 
 
-def _check_thresholds(config: Config) -> None:
+def check_thresholds(config: Config) -> None:
+    """Raises ConfigError for a threshold on a metric that its head does not have."""
     for threshold in thresholds(config):
         head = config.head(threshold.head)
         known = tfma_metrics(head)
         if threshold.metric not in known:
-            raise ValueError(
-                f"evaluation.thresholds: head {head.name!r} is judged by"
-                f" {', '.join(known)}. Received: {threshold.metric!r}"
+            raise ConfigError(
+                "config",
+                [
+                    f"evaluation.thresholds: head {head.name!r} is judged by"
+                    f" {', '.join(known)}. Received: {threshold.metric!r}"
+                ],
             )
 
 

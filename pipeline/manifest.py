@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from pipeline.files import exists, open_binary
-from trainer.config import Config
+from trainer.config import Config, UserError
 from trainer.features import features, label_column, slice_columns
 from trainer.schema import nearest
 
@@ -25,7 +25,7 @@ _PARQUET_BATCH_ROWS = 256
 _BOM = b"\xef\xbb\xbf"
 
 
-class ManifestError(ValueError):
+class ManifestError(UserError, ValueError):
     """A manifest that cannot be used: what is wrong, where, and what to do."""
 
 

@@ -15,15 +15,18 @@ def preprocessing_fn(
     inputs: dict[str, Any], custom_config: dict[str, str]
 ) -> dict[str, Any]:
     """Transform's function over the whole train split."""
-    from trainer.config import from_json
+    from trainer.config import ConfigError, from_json
     from trainer.preprocessing import stored_spec, transform
 
     config = from_json(custom_config["config"])
     wanted = stored_spec(config)
     if absent := sorted(set(wanted) - set(inputs)):
-        raise ValueError(
-            f"no row holds a value for {', '.join(absent)}: remove it from the config,"
-            " or give the column that holds it."
+        raise ConfigError(
+            "config",
+            [
+                f"no row holds a value for {', '.join(absent)}: remove it from the config,"
+                " or give the column that holds it."
+            ],
         )
     return transform(config, {key: inputs[key] for key in wanted})
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.rows import Quarantined
+from trainer.config import UserError
 
 EXAMPLES_PER_REASON = 2
 
 
-class QuarantineError(ValueError):
+class QuarantineError(UserError, ValueError):
     """More rows are unusable than the config allows; `counts` holds the figures."""
 
     def __init__(self, message: str, counts: Counts) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from pipeline.evaluation import check_thresholds
 from pipeline.scan import scan
 from trainer.config import Config, to_yaml
 
@@ -42,6 +43,7 @@ def run(
     if "://" not in manifest:
         manifest = os.path.abspath(manifest)
     Path(output, "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+    check_thresholds(config)
     console.print(f"scanning {manifest}", highlight=False)
     scanned = scan(config, manifest)
     console.print("starting TFX", highlight=False)

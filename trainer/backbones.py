@@ -67,12 +67,13 @@ def build_backbone(one: ImageInput) -> Any:
 
 
 def _from_preset(models: Any, preset: str, shape: tuple[int, int, int]) -> Any:
-    base = models.ResNetBackbone.__mro__[1]  # KerasCV's Backbone is not exported
+    base: Any = models.ResNetBackbone.__mro__[1]  # KerasCV's Backbone is not exported
     owner = base
     for name in sorted(dir(models)):
         cls = getattr(models, name)
-        if isinstance(cls, type) and issubclass(cls, base) and preset in cls.presets:
-            owner = cls
+        if isinstance(cls, type) and issubclass(cls, base):
+            known: Any = cls
+            owner = known if preset in known.presets else owner
     try:
         return owner.from_preset(preset, input_shape=shape)
     except (ValueError, OSError) as error:

@@ -13,6 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.config import UserError
+
 
 class BestWeights(keras.callbacks.Callback):
     """Keeps the best epoch's weights and stops when nothing improves.
@@ -60,7 +62,7 @@ class BestWeights(keras.callbacks.Callback):
             self.model.model.load_weights(self.weights)
 
 
-class TrainingError(RuntimeError):
+class TrainingError(UserError, RuntimeError):
     """Training went somewhere from where it cannot come back."""
 
 

@@ -67,6 +67,7 @@ __all__ = [
     "TextInput",
     "Threshold",
     "TrainingConfig",
+    "UserError",
     "from_json",
     "from_mapping",
     "load",
@@ -78,7 +79,11 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _RESERVED = ("_present", "_scores", "_classes", "_selected", "_embedding")
 
 
-class ConfigError(ValueError):
+class UserError(Exception):
+    """An error that the reader of its message can mend: shown without a traceback."""
+
+
+class ConfigError(UserError, ValueError):
     """A config that cannot be used; `problems` lists all that is wrong with it."""
 
     def __init__(self, source: str, problems: Sequence[str]) -> None:

@@ -68,16 +68,29 @@ class ServingModule(tf.Module):
         }
 
         # Traced once and called by all signatures: the graph holds the model once.
-        @tf.function(input_signature=[tensors])  # type: ignore[misc]
+        @tf.function(input_signature=[tensors])
         def forward(tensors: dict[str, Any]) -> dict[str, Any]:
             return dict(model(tensors, training=False))
 
-        @tf.function(input_signature=[sparse])  # type: ignore[misc]
+        @tf.function(input_signature=[sparse])
         def prepared(sparse: dict[str, Any]) -> dict[str, Any]:
             return preprocess(config, self.transform(sparse), resources)
 
-        def answers(tensors: dict[str, Any]) -> dict[str, tf.Tensor]:
-            outputs = forward(tensors)
+        def unpadded(tensors: dict[str, Any]) -> dict[str, Any]:
+            # Batch normalization fails on an empty batch: it gets one row of zeros.
+            count = tf.shape(next(iter(tensors.values())))[0]
+            extra = tf.cast(tf.equal(count, 0), tf.int32)
+            filled = {}
+            for key, value in tensors.items():
+                shape = tf.concat([[extra], tf.shape(value)[1:]], 0)
+                row = tf.zeros(shape, value.dtype)
+                filled[key] = tf.ensure_shape(tf.concat([value, row], 0), value.shape)
+            return {key: value[:count] for key, value in forward(filled).items()}
+
+        def answers(
+            tensors: dict[str, Any], run: Callable[[dict[str, Any]], dict[str, Any]]
+        ) -> dict[str, tf.Tensor]:
+            outputs = run(tensors)
             out: dict[str, tf.Tensor] = {}
             for head in heads(config):
                 out.update(head.answers(outputs[head.name], resources))
@@ -90,10 +103,10 @@ class ServingModule(tf.Module):
             return parsed
 
         def serving_default(examples: tf.Tensor) -> dict[str, tf.Tensor]:
-            return answers(prepared(parse(examples, input_spec(config))))
+            return answers(prepared(parse(examples, input_spec(config))), unpadded)
 
         def serving_raw(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            return answers(prepared(sparsify(config, inputs)))
+            return answers(prepared(sparsify(config, inputs)), unpadded)
 
         def transform_features(examples: tf.Tensor) -> dict[str, tf.Tensor]:
             transformed = self.transform(parse(examples, stored_spec(config)))
@@ -105,11 +118,12 @@ class ServingModule(tf.Module):
             return {**labels(config, transformed), **present}
 
         def serving_tensors(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            return answers(inputs)
+            # Nothing but the model: TFLite and ONNX start here.
+            return answers(inputs, forward)
 
         def embed(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             tensors = prepared(sparsify(config, inputs))
-            outputs = forward(tensors)
+            outputs = unpadded(tensors)
             out = {EMBEDDING: outputs[EMBEDDING]}
             for one in modalities(config):
                 key = embedding_key(one.name)
@@ -122,9 +136,9 @@ class ServingModule(tf.Module):
                 examples
             ),
             "serving_raw": tf.function(serving_raw).get_concrete_function(raw),
-            "transform_features": tf.function(
-                transform_features
-            ).get_concrete_function(examples),
+            "transform_features": tf.function(transform_features).get_concrete_function(
+                examples
+            ),
             "serving_tensors": tf.function(serving_tensors).get_concrete_function(
                 tensors
             ),
@@ -228,4 +242,3 @@ def _write_warmup(config: Config, path: str) -> None:
                 predict_log=prediction_log_pb2.PredictLog(request=request)
             )
             writer.write(log.SerializeToString())
-

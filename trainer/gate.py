@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import Config
+from trainer.config import Config, UserError
 from trainer.export import SIGNATURES
 from trainer.features import EMBEDDING, features
 from trainer.heads import heads
@@ -26,7 +26,7 @@ TOLERANCE = 1e-4
 """Largest accepted difference of scores: float32 sums in another order."""
 
 
-class GateError(RuntimeError):
+class GateError(UserError, RuntimeError):
     """An exported model that must not be pushed."""
 
 
@@ -48,7 +48,7 @@ def check(
     sparse = tf.io.parse_example(tf.constant(list(examples)), input_spec(config))
 
     # KerasNLP's tokenizers give lists outside of a graph.
-    @tf.function  # type: ignore[misc]
+    @tf.function
     def prepare(stored: dict[str, Any]) -> dict[str, Any]:
         return preprocess(config, transform(stored), resources)
 
@@ -68,7 +68,7 @@ def check(
         "serving_tensors": {key: value.numpy() for key, value in tensors.items()},
         "embed": raw,
     }
-    wanted = {name: expected for name in ("serving_default", "serving_raw")}
+    wanted = dict.fromkeys(("serving_default", "serving_raw"), expected)
     wanted["serving_tensors"] = expected
     wanted["embed"] = {EMBEDDING: outputs[EMBEDDING]}
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
@@ -82,6 +82,8 @@ def check(
         for name in SIGNATURES:
             answers = _run(session, meta, name, feeds[name], directory)
             for key, value in wanted.get(name, {}).items():
+                if key not in answers:
+                    raise GateError(f"signature {name!r}: the answer lacks {key!r}.")
                 _compare(name, key, answers[key], np.asarray(value))
 
 
@@ -101,6 +103,11 @@ def _run(
         raise GateError(f"{directory}: signature {name!r} is missing.")
     signature = meta.signature_def[name]
     fetches = {key: info.name for key, info in signature.outputs.items()}
+    if set(signature.inputs) != set(feed):
+        raise GateError(
+            f"{directory}: signature {name!r} takes {sorted(signature.inputs)}, but the"
+            f" config says {sorted(feed)}."
+        )
     feeds = {signature.inputs[key].name: value for key, value in feed.items()}
     try:
         answers: dict[str, np.ndarray] = session.run(fetches, feeds)

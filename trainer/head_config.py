@@ -9,6 +9,12 @@ from typing import Literal
 from trainer.schema import fraction, nearest, not_negative, option, required
 
 
+def _head_problems(head: HeadConfig) -> Iterator[str]:
+    yield from not_negative(head, "weight", "auxiliary_weight")
+    if head.late_fusion and not head.auxiliary_weight:
+        yield "late_fusion: needs auxiliary_weight above 0, or what it adds is noise."
+
+
 @dataclass(frozen=True)
 class ClassificationHead:
     """One class of several, or any number of them (multi_label)."""
@@ -30,12 +36,17 @@ class ClassificationHead:
     auxiliary_weight: float = option(
         0.0,
         "Weight of the loss of one extra linear head per input, on that input alone:"
-        " keeps a strong input from stopping a weak one's learning; not exported.",
+        " keeps a strong input from stopping a weak one's learning; not answered.",
+    )
+    late_fusion: bool = option(
+        False,
+        "True adds the extra heads' logits of the present inputs to the fused ones:"
+        " the product of the inputs' opinions, corrected by what they say together.",
     )
 
     def problems(self) -> Iterator[str]:
         yield from fraction(self, "label_smoothing")
-        yield from not_negative(self, "weight", "auxiliary_weight")
+        yield from _head_problems(self)
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
             yield "classes: need at least two different classes."
         for one in self.classes:
@@ -65,11 +76,14 @@ class RegressionHead:
     )
     weight: float = option(1.0, "Weight of this head among the heads.")
     auxiliary_weight: float = option(
-        0.0, "Weight of the loss of one extra linear head per input; not exported."
+        0.0, "Weight of the loss of one extra linear head per input; not answered."
+    )
+    late_fusion: bool = option(
+        False, "True adds the extra heads' predictions to the fused one."
     )
 
     def problems(self) -> Iterator[str]:
-        yield from not_negative(self, "weight", "auxiliary_weight")
+        yield from _head_problems(self)
 
 
 HeadConfig = ClassificationHead | RegressionHead

@@ -70,7 +70,7 @@ class AudioInput:
         16000, "Every recording is resampled to this rate; 16 kHz is speech's usual."
     )
     max_seconds: float = option(
-        4.0, "Longer recordings are cut in the middle, shorter ones padded."
+        4.0, "Longer recordings keep their middle, shorter ones are padded at the end."
     )
     max_input_seconds: float = option(
         600.0, "Longer recordings are refused before decoding."
@@ -116,7 +116,7 @@ class TextInput:
     max_tokens: int = option(64, "Longer texts are cut after this many tokens.")
     lowercase: bool = option(True, "Fold case before tokenizing.")
     vocabulary_size: int = option(
-        8000, "Size of the WordPiece vocabulary learned from the train split."
+        8000, "About how many WordPiece tokens are learned from the train split."
     )
     max_characters: int = option(
         10000, "Longer texts are cut before tokenizing, in training and serving alike."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from trainer.config import Config
 from trainer.modalities import Resources
@@ -12,7 +13,9 @@ from trainer.objectives import objectives
 
 
 class Learner(keras.Model):
-    """Wraps the model for `fit`: overrides `compute_loss`, nothing else.
+    """Wraps the model for `fit`: overrides `compute_loss` only.
+
+    (And `_maybe_symbolic_build`, over which mirrored devices trip.)
 
     Batches are `(x, y)`: x the model's inputs, y labels and their weights by key.
     """
@@ -53,4 +56,12 @@ class Learner(keras.Model):
             total += objective.config.weight * value
         for extra in self.losses:
             total += extra
-        return total
+        # Gradients are summed over replicas: each brings its share of the mean.
+        return total / tf.distribute.get_strategy().num_replicas_in_sync
+
+    def _maybe_symbolic_build(
+        self, iterator: Any = None, data_batch: Any = None
+    ) -> None:
+        # All is built before `fit`. Keras would average a batch over the replicas
+        # first, and presence masks have no average.
+        return

@@ -56,11 +56,15 @@ def build_model(config: Config, resources: Resources) -> keras.Model:
         encoded[one.name] = dataclasses.replace(result, pooled=pooled)
     fused = fusion(config.fusion)(encoded, shown)
     for head in heads(config):
+        logits = head.logits(fused, f"{head.name}_logits")
         if head.config.auxiliary_weight:
-            for one in config.inputs:
-                key = auxiliary_key(head.name, one.name)
-                outputs[key] = head.logits(outputs[embedding_key(one.name)], key)
-        outputs[head.name] = head.logits(fused, f"{head.name}_logits")
+            for i, name in enumerate(encoded):
+                key = auxiliary_key(head.name, name)
+                alone = head.logits(outputs[embedding_key(name)], key)
+                outputs[key] = alone
+                if head.config.late_fusion:
+                    logits += ops.where(shown[:, i : i + 1], alone, 0.0)
+        outputs[head.name] = logits
     outputs[EMBEDDING] = fused
     # Embeddings leave the model as float32 whatever the compute precision.
     for key in [EMBEDDING, *(embedding_key(one.name) for one in config.inputs)]:

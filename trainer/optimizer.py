@@ -10,7 +10,6 @@ import keras
 
 from trainer.config import ParameterGroup, TrainingConfig
 
-
 # Biases and gains have no scale to decay (as in BERT's and ViT's training).
 _NO_DECAY = ("bias", "gamma", "beta", "token")
 
@@ -23,7 +22,7 @@ class GroupedAdamW(keras.optimizers.AdamW):
     ) -> None:
         super().__init__(*args, **kwargs)
         self._groups = tuple(groups)
-        self._base_decay = self.weight_decay
+        self._base_decay: float = kwargs.get("weight_decay", 0.004)
         self._factors: dict[Any, float] = {}
 
     def build(self, variables: Any) -> None:

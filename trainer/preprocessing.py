@@ -90,9 +90,7 @@ def sparsify(config: Config, raw: Tensors) -> Tensors:
         )
         indices = tf.where(there)
         shape = tf.shape(column, out_type=tf.int64)
-        out[key] = tf.sparse.SparseTensor(
-            indices, tf.gather_nd(column, indices), shape
-        )
+        out[key] = tf.sparse.SparseTensor(indices, tf.gather_nd(column, indices), shape)
     return out
 
 

@@ -16,8 +16,8 @@ import tensorflow as tf
 from trainer.callbacks import BestWeights, Progress, write_confusion_matrix
 from trainer.config import ClassificationHead, Config, to_json
 from trainer.learner import Learner
-from trainer.model import build_model
 from trainer.modalities import Resources
+from trainer.model import build_model
 from trainer.optimizer import freeze, make_optimizer
 
 
@@ -159,6 +159,4 @@ def _draw(config: Config, model: keras.Model, data: Any, log_dir: str) -> None:
     for head in heads:
         pairs = np.concatenate(seen[head.name], axis=1)
         if pairs.size:
-            write_confusion_matrix(
-                log_dir, head.name, head.classes, pairs[0], pairs[1]
-            )
+            write_confusion_matrix(log_dir, head.name, head.classes, pairs[0], pairs[1])

@@ -23,7 +23,10 @@ def learn_vocabulary(
     # The tokenizer's own splitting, so that every learned word can occur.
     from keras_hub.src.tokenizers.word_piece_tokenizer import pretokenize
 
-    words = pretokenize(text, lowercase=lowercase, split=True, split_on_cjk=True)
+    # `strip_accents` is True here by default, and False in the tokenizer.
+    words = pretokenize(
+        text, lowercase=lowercase, strip_accents=False, split=True, split_on_cjk=True
+    )
     (joined,) = tft.experimental.ptransform_analyzer(
         inputs=[words.flat_values],
         ptransform=_LearnWordPiece(size, tuple(special)),
@@ -33,7 +36,7 @@ def learn_vocabulary(
     return joined
 
 
-class _LearnWordPiece(beam.PTransform):  # type: ignore[misc]
+class _LearnWordPiece(beam.PTransform):
     """PCollection of 1-tuples of word arrays -> one joined vocabulary."""
 
     def __init__(self, size: int, special: tuple[str, ...]) -> None:

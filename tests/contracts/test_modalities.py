@@ -129,7 +129,9 @@ ENCODERS: dict[str, InputConfig] = {
         PHOTO, encoder=ResNetEncoder(filters=(64,), blocks=(1,), strides=(1,))
     ),
     "image_efficientnet": replace(
-        PHOTO, channels=1, encoder=EfficientNetEncoder(0.1, 0.1)
+        PHOTO,
+        channels=1,
+        encoder=EfficientNetEncoder(width_coefficient=0.1, depth_coefficient=0.1),
     ),
     "audio_conv": samples.VOICE,
     "audio_transformer": replace(

@@ -98,7 +98,7 @@ def clinic_config(**changes: Any) -> c.Config:
 
 def clinic_rows() -> list[dict[str, Any]]:
     """Twelve rows by feature key; absent values are left out."""
-    texts = ["fever and cough", "发烧 咳嗽", "no fever", "cough cough", "发烧", "well"]
+    texts = ["fever and cough", "发烧 咳嗽", "no fever", "cough cough", "发烧", "Café"]
     rows: list[dict[str, Any]] = []
     for i in range(12):
         row: dict[str, Any] = {

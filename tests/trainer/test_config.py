@@ -312,7 +312,10 @@ def schema_classes() -> Iterator[type]:
 def test_every_key_says_what_it_is(cls: type) -> None:
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
-        if field.name in TAGS and typing.get_origin(hints[field.name]) is typing.Literal:
+        if (
+            field.name in TAGS
+            and typing.get_origin(hints[field.name]) is typing.Literal
+        ):
             continue
         doc = field.metadata.get("doc", "")
         assert doc.endswith((".", ")")), f"{cls.__name__}.{field.name}: {doc!r}"

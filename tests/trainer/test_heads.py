@@ -58,9 +58,7 @@ def test_softmax_cross_entropy(smoothing: float, weights: dict[str, float]) -> N
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("weights", [None, {"b": 3.0}])
 def test_sigmoid_cross_entropy(smoothing: float, weights: dict[str, float]) -> None:
-    head = one_class(
-        multi_label=True, label_smoothing=smoothing, class_weights=weights
-    )
+    head = one_class(multi_label=True, label_smoothing=smoothing, class_weights=weights)
     target = MULTI * (1 - smoothing) + smoothing / 2
     p = sigmoid(LOGITS)
     each = -(target * np.log(p) + (1 - target) * np.log(1 - p))
@@ -75,14 +73,14 @@ STATISTICS = Resources(statistics={"y": (10.0, 4.0)})
 
 def test_squared_error_in_standard_deviations() -> None:
     # ((14 - 10) / 4 - 0.5)^2, ((8 - 10) / 4 - 0.5)^2
-    got = losses(number(), np.float32([14, 8]), [[0.5], [0.5]], STATISTICS)
+    got = losses(number(), np.array([14, 8], np.float32), [[0.5], [0.5]], STATISTICS)
     np.testing.assert_allclose(got, [0.25, 1.0], rtol=1e-6)
 
 
 def test_huber_is_linear_for_outlying_targets() -> None:
     # |error| 0.5 -> 0.5^2 / 2; |error| 4.5 -> 4.5 - 1 / 2
     head = number(loss="huber")
-    got = losses(head, np.float32([14, 30]), [[0.5], [0.5]], STATISTICS)
+    got = losses(head, np.array([14, 30], np.float32), [[0.5], [0.5]], STATISTICS)
     np.testing.assert_allclose(got, [0.125, 4.0], rtol=1e-6)
 
 
@@ -111,9 +109,7 @@ CASES: list[tuple[Any, Any, Any]] = [
     (number(), np.arange(6, dtype=np.float32), math.nan),
     (number(loss="huber"), np.arange(6, dtype=np.float32), math.nan),
 ]
-RESOURCES = Resources(
-    statistics={"y": (2.5, 1.7)}, class_counts={"y": (4.0, 1.0, 1.0)}
-)
+RESOURCES = Resources(statistics={"y": (2.5, 1.7)}, class_counts={"y": (4.0, 1.0, 1.0)})
 
 
 @pytest.mark.parametrize(("head", "labels", "unknown"), CASES)
@@ -267,7 +263,10 @@ def test_the_shown_accuracy_counts_known_rows_only(multi_label: bool) -> None:
 def test_the_shown_error_of_a_number_is_in_standard_deviations() -> None:
     head = number()
     trackers = head.trackers()
-    labels = {"y": np.float32([14, math.nan]), "y_weight": np.float32([1, 0])}
+    labels = {
+        "y": np.array([14, math.nan], np.float32),
+        "y_weight": np.array([1, 0], np.float32),
+    }
     head.track(trackers, labels, ops.convert_to_tensor([[0.25], [9.0]]), STATISTICS)
     assert float(trackers["y_mae_in_sd"].result()) == pytest.approx(0.75)
 

@@ -45,9 +45,7 @@ def test_steps_are_adamw_with_each_groups_factor_on_rate_and_decay() -> None:
     factors = {"text_tokens": 0.25, "norm": 1.0, "head": 1.0}
     for step in (1, 2, 3):
         gradients = [rng.normal(0, 1, variable.shape) for variable in variables]
-        optimizer.apply(
-            [tf.constant(g, tf.float32) for g in gradients], variables
-        )
+        optimizer.apply([tf.constant(g, tf.float32) for g in gradients], variables)
         for variable, g in zip(variables, gradients, strict=True):
             path = variable.path
             factor = factors[path.split("/")[0]] if path != "head/bias" else 0.0

@@ -81,6 +81,9 @@ def test_the_learned_vocabulary_holds_special_tokens_and_characters(
     assert vocabulary[:5] == SPECIAL
     assert len(set(vocabulary)) == len(vocabulary)
     assert {"发", "烧", "咳", "嗽", "cough", "fever"} <= set(vocabulary)
+    # Lower-cased, and with its accent, as the tokenizer splits it.
+    assert {"c", "##é"} <= set(vocabulary)
+    assert "C" not in vocabulary
 
 
 def test_constants_are_the_same_in_every_row(clinic: Clinic) -> None:

@@ -154,12 +154,11 @@ def test_frequent_words_become_tokens_and_every_character_stays() -> None:
     assert len(set(vocabulary)) == len(vocabulary)
 
 
-def test_a_common_ending_is_shared() -> None:
-    stems = ("walk", "talk", "jump", "read", "sing", "look", "help", "turn", "work")
-    counts = {f"{stem}{end}": 9 for stem in stems for end in ("ing", "ed", "er", "s")}
-    vocabulary = learned(counts, 60)
-    assert "##ing" in vocabulary
-    assert "walking" not in vocabulary
+def test_a_shared_ending_becomes_a_piece_and_rare_words_do_not() -> None:
+    # ##cd ends four words; each word by itself is too rare for the size.
+    vocabulary = learned({"abab": 1000, "cdcd": 2, "abcd": 2, "bada": 2}, 16)
+    assert {"abab", "##cd"} <= set(vocabulary)
+    assert not {"cdcd", "abcd", "bada"} & set(vocabulary)
 
 
 def test_the_vocabulary_keeps_to_its_size() -> None:

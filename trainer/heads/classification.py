@@ -84,7 +84,9 @@ class Classification(Head[ClassificationHead]):
         return losses * ops.take(weights, index)
 
     def trackers(self) -> dict[str, keras.metrics.Metric]:
-        return {f"{self.name}_accuracy": keras.metrics.Mean(name=f"{self.name}_accuracy")}
+        return {
+            f"{self.name}_accuracy": keras.metrics.Mean(name=f"{self.name}_accuracy")
+        }
 
     def track(
         self,
@@ -101,7 +103,9 @@ class Classification(Head[ClassificationHead]):
             )
         else:
             chosen = ops.argmax(logits, axis=-1)
-            right = ops.cast(ops.equal(chosen, ops.cast(label, chosen.dtype)), "float32")
+            right = ops.cast(
+                ops.equal(chosen, ops.cast(label, chosen.dtype)), "float32"
+            )
         tracker = trackers[f"{self.name}_accuracy"]
         tracker.update_state(right, sample_weight=labels[self.weight])
 
@@ -137,7 +141,10 @@ class Classification(Head[ClassificationHead]):
             chosen = scores > _THRESHOLD
             truth = labels > _THRESHOLD
             log_loss = np.mean(
-                [metrics.log_loss(t, s, labels=[0, 1]) for t, s in zip(truth.T, scores.T)]
+                [
+                    metrics.log_loss(t, s, labels=[0, 1])
+                    for t, s in zip(truth.T, scores.T, strict=True)
+                ]
             )
             accuracy = float(np.mean(chosen == truth))
         else:

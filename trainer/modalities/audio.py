@@ -80,9 +80,10 @@ class Audio(Modality[AudioInput]):
         size = 1 << (frame - 1).bit_length()
         if wave.shape[-1] < frame:
             wave = tf.pad(wave, [[0, 0], [0, frame - wave.shape[-1]]])
-        # One row of silence more: the FFT refuses an empty batch.
-        wave = tf.pad(wave, [[0, 1], [0, 0]])
-        magnitude = tf.abs(tf.signal.stft(wave, frame, step, fft_length=size))[:-1]
+        # The FFT refuses an empty batch: it gets one row of silence.
+        count = tf.shape(wave)[0]
+        wave = tf.pad(wave, [[0, tf.cast(tf.equal(count, 0), tf.int32)], [0, 0]])
+        magnitude = tf.abs(tf.signal.stft(wave, frame, step, fft_length=size))[:count]
         mel = tf.signal.linear_to_mel_weight_matrix(
             num_mel_bins=one.mel_bins,
             num_spectrogram_bins=size // 2 + 1,

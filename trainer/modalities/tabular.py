@@ -77,7 +77,9 @@ class Tabular(Modality[TabularInput]):
             values = tf.stack([transformed[k] for k in numeric], axis=1)
             missing = tf.math.is_nan(values)
             filled = tf.where(missing, 0.0, values)
-            out[self.numeric] = tf.concat([filled, tf.cast(missing, tf.float32)], axis=1)
+            out[self.numeric] = tf.concat(
+                [filled, tf.cast(missing, tf.float32)], axis=1
+            )
             present = present | tf.reduce_any(~missing, axis=1)
         if categorical:
             ids = tf.stack([transformed[k] for k in categorical], axis=1)
@@ -96,7 +98,11 @@ class Tabular(Modality[TabularInput]):
                     tensors[self.categorical][:, i]
                 )
             )
-        x = keras.layers.Concatenate(name=f"{name}_join")(parts) if len(parts) > 1 else parts[0]
+        x = (
+            keras.layers.Concatenate(name=f"{name}_join")(parts)
+            if len(parts) > 1
+            else parts[0]
+        )
         x = mlp(x, one.hidden_dims, one.dropout, name)
         pooled = keras.layers.Dense(dim, name=f"{name}_pooled")(x)
         tokens = ops.expand_dims(pooled, 1)

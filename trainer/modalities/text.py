@@ -61,7 +61,7 @@ class Text(Modality[TextInput]):
 
         assert isinstance(self.config.encoder, TextPresetEncoder)
         preset = self.config.encoder.preset
-        tokenizer = keras_nlp.tokenizers.Tokenizer.from_preset(preset)
+        tokenizer = _from_preset(keras_nlp.tokenizers.Tokenizer, preset)
         # Others keep lookup tables, which TF Serving cannot restore from a closure.
         if not isinstance(tokenizer, keras_nlp.tokenizers.WordPieceTokenizer):
             raise ValueError(
@@ -165,7 +165,24 @@ class Text(Modality[TextInput]):
                 max_sequence_length=self.config.max_tokens,
             )
         assert isinstance(encoder, TextPresetEncoder)
-        return keras_nlp.models.Backbone.from_preset(encoder.preset)
+        backbone = _from_preset(keras_nlp.models.Backbone, encoder.preset)
+        longest = getattr(backbone, "max_sequence_length", None)
+        if longest is not None and self.config.max_tokens > longest:
+            raise ValueError(
+                f"{self.name}.max_tokens: the preset reads at most {longest} tokens."
+                f" Received: {self.config.max_tokens}"
+            )
+        return backbone
+
+
+def _from_preset(cls: Any, preset: str) -> Any:
+    try:
+        return cls.from_preset(preset)
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"text preset {preset!r} is neither a KerasNLP preset that can be"
+            f" downloaded here nor a local folder that save_to_preset wrote: {error}"
+        ) from error
 
 
 @keras.saving.register_keras_serializable("polymodal")

@@ -26,9 +26,7 @@ class Objective(ABC, Generic[O]):
         self.resources = resources
 
     @abstractmethod
-    def loss(
-        self, model: keras.Model, x: Tensors, y: Tensors, outputs: Tensors
-    ) -> Any:
+    def loss(self, model: keras.Model, x: Tensors, y: Tensors, outputs: Tensors) -> Any:
         """Scalar float32 loss.
 
         Args:

@@ -23,9 +23,7 @@ class Supervised(Objective[SupervisedObjective]):
     ("What makes training multi-modal classification networks hard?").
     """
 
-    def loss(
-        self, model: keras.Model, x: Tensors, y: Tensors, outputs: Tensors
-    ) -> Any:
+    def loss(self, model: keras.Model, x: Tensors, y: Tensors, outputs: Tensors) -> Any:
         total = 0.0
         for head in heads(self.whole):
             value = head.loss(y, outputs[head.name], self.resources)
