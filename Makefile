@@ -3,10 +3,10 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-gpu run test test-slow test-gpu lint format types lock clean
+.PHONY: help setup setup-gpu run test test-slow test-gpu lint format types docs lock clean
 
 BIN := .venv/bin
-SOURCES := trainer pipeline serving tests benchmarks setup.py
+SOURCES := trainer pipeline serving scripts tests benchmarks setup.py
 PYTEST := $(BIN)/python -m pytest
 UV = $$(command -v uv || echo .uv/bin/uv)
 # Both locks come from setup.py; what is already pinned stays unless UPGRADE=1 is given.
@@ -45,6 +45,9 @@ format: setup ## ruff: write format and safe fixes
 
 types: setup ## mypy
 	$(BIN)/mypy
+
+docs: setup ## write docs/config.md from the config's dataclasses
+	$(BIN)/python scripts/config_reference.py
 
 lock: setup ## pin setup.py's dependencies again (UPGRADE=1: the newest that fit)
 	$(COMPILE) --extra dev -o requirements.lock

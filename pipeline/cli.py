@@ -80,7 +80,10 @@ def init(manifest: str, output: str, force: bool) -> None:
     from pipeline.init_config import write
 
     write(manifest, output, force)
-    Console().print(f"wrote {output}: review it, then `polymodal check {output}`")
+    Console().print(
+        f"wrote {output}: review it, then `polymodal check {output} --data {manifest}`",
+        soft_wrap=True,
+    )
 
 
 @main.command()

@@ -158,8 +158,10 @@ def _tfma_threshold(threshold: Threshold) -> Any:
     import tensorflow_model_analysis as tfma
 
     out = tfma.MetricThreshold()
-    if threshold.minimum is not None:
-        out.value_threshold.lower_bound.value = threshold.minimum
+    # TFMA drops change thresholds where there is no baseline, and refuses a model that
+    # has no threshold left. No metric here is negative: 0 is a bound that always holds.
+    minimum = 0.0 if threshold.minimum is None else threshold.minimum
+    out.value_threshold.lower_bound.value = minimum
     if threshold.maximum is not None:
         out.value_threshold.upper_bound.value = threshold.maximum
     if threshold.max_worsening is not None:
@@ -189,8 +191,8 @@ def judge(config: Config, model: Any, rows: Iterable[Any]) -> dict[str, Any]:
 
     Returns:
         `examples`, `metrics` and `metrics_by_inputs` ("audio+image" -> metrics); a
-        subset is judged on the rows where at least one of its inputs is present, and
-        each entry counts its `examples`. With one head the metrics stand alone, with
+        subset is judged on the labelled rows where at least one of its inputs is
+        present, and each entry counts these `examples`. With one head the metrics stand alone, with
         several each is called HEAD/METRIC.
     """
     rows = list(rows)
@@ -202,7 +204,7 @@ def judge(config: Config, model: Any, rows: Iterable[Any]) -> dict[str, Any]:
         by_inputs[subset_name(subset)] = _metrics(config, model, shown, keys)
     everything = by_inputs[subset_name(names)]
     return {
-        "examples": len(rows),
+        "examples": everything["examples"],
         "metrics": {k: v for k, v in everything.items() if k != "examples"},
         "metrics_by_inputs": by_inputs,
     }
@@ -211,6 +213,8 @@ def judge(config: Config, model: Any, rows: Iterable[Any]) -> dict[str, Any]:
 def _metrics(
     config: Config, model: Any, rows: Sequence[Any], keys: set[str]
 ) -> dict[str, Any]:
+    heads = [one.name for one in config.heads]
+    rows = [row for row in rows if any(name in row.labels for name in heads)]
     out: dict[str, Any] = {"examples": len(rows)}
     if not rows:
         return out
@@ -245,3 +249,50 @@ def _label(head: HeadConfig, label: Any) -> Any:
     if head.multi_label:
         return [float(name in label) for name in head.classes]
     return head.classes.index(label[0])
+
+
+def failures(evaluation: str) -> list[str]:
+    """Why a model was not blessed: one line for each threshold that was not met.
+
+    Args:
+        evaluation: uri of TFMA's results.
+    """
+    import tensorflow_model_analysis as tfma
+
+    result = tfma.load_validation_result(evaluation)
+    out = []
+    for one in result.metric_validations_per_slice:
+        keys = ", ".join(
+            f"{key.column.removeprefix(SLICE_PREFIX)}"
+            f" = {getattr(key, str(key.WhichOneof('kind')))}"
+            for key in one.slice_key.single_slice_keys
+        )
+        where = f" where {keys}" if keys else ""
+        for failure in one.failures:
+            value = failure.metric_value.double_value.value
+            key = failure.metric_key
+            name = f"{key.output_name}/{key.name}" if key.output_name else key.name
+            change = "change of " if key.is_diff else ""
+            out.append(
+                f"{change}{name}{where} is {value:.4f};"
+                f" wanted: {_wanted(failure.metric_threshold)}"
+            )
+    if result.missing_thresholds:
+        out.append("no threshold could be checked")
+    out += [f"no rows in the slice {spec}" for spec in result.missing_slices]
+    return out
+
+
+def _wanted(threshold: Any) -> str:
+    parts = []
+    if threshold.HasField("value_threshold"):
+        value = threshold.value_threshold
+        if value.HasField("lower_bound"):
+            parts.append(f"at least {value.lower_bound.value:g}")
+        if value.HasField("upper_bound"):
+            parts.append(f"at most {value.upper_bound.value:g}")
+    if threshold.HasField("change_threshold"):
+        bound = threshold.change_threshold.absolute.value
+        word = "at least" if bound <= 0 else "at most"
+        parts.append(f"{word} {bound:+g} against the last blessed model")
+    return ", ".join(parts)

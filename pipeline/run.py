@@ -50,6 +50,7 @@ def run(
     # The ops of saved transform graphs, which any component may load.
     import tensorflow_text  # noqa: F401
 
+    from pipeline.evaluation import failures
     from pipeline.local_runner import run_pipeline
     from pipeline.pipeline import create_pipeline
     from pipeline.runs import latest_run
@@ -67,6 +68,8 @@ def run(
         "metrics": report["metrics"],
         "metrics_by_inputs": report["metrics_by_inputs"],
         "seconds": {**seconds, "total": round(time.monotonic() - started, 1)},
+        "failures": [] if result.blessed else failures(result.evaluation),
+        "quarantine": os.path.join(result.examples, "quarantine"),
         "cached": sorted(k for k, v in result.cached.items() if v),
         "exported": result.model,
         "evaluation": result.evaluation,
@@ -104,7 +107,7 @@ def show(summary: dict[str, Any], console: Console) -> None:
     table = Table(title="metrics by inputs (eval split)")
     by_inputs = summary["metrics_by_inputs"]
     names = list(next(iter(by_inputs.values())))
-    table.add_column("inputs")
+    table.add_column("inputs", overflow="fold")
     for name in names:
         table.add_column(name, justify="right")
     for subset, metrics in by_inputs.items():
@@ -123,6 +126,14 @@ def show(summary: dict[str, Any], console: Console) -> None:
             f"rows: {counts['read']} read, {counts['written']} written,"
             f" {counts['quarantined']} quarantined"
         )
+        if counts["quarantined"]:
+            console.print(
+                f"what was set aside and why: {summary['quarantine']}", soft_wrap=True
+            )
     if "blessed" in summary:
         verdict = "[green]blessed[/]" if summary["blessed"] else "[red]not blessed[/]"
-        console.print(f"{verdict}; pushed to {summary['model'] or 'nowhere'}")
+        console.print(
+            f"{verdict}; pushed to {summary['model'] or 'nowhere'}", soft_wrap=True
+        )
+        for line in summary["failures"]:
+            console.print(f"  {line}", soft_wrap=True)

@@ -79,12 +79,14 @@ class ServingModule(tf.Module):
         def unpadded(tensors: dict[str, Any]) -> dict[str, Any]:
             # Batch normalization fails on an empty batch: it gets one row of zeros.
             count = tf.shape(next(iter(tensors.values())))[0]
-            extra = tf.cast(tf.equal(count, 0), tf.int32)
-            filled = {}
-            for key, value in tensors.items():
-                shape = tf.concat([[extra], tf.shape(value)[1:]], 0)
-                row = tf.zeros(shape, value.dtype)
-                filled[key] = tf.ensure_shape(tf.concat([value, row], 0), value.shape)
+
+            def row() -> dict[str, Any]:
+                return {
+                    key: tf.zeros([1, *value.shape[1:]], value.dtype)
+                    for key, value in tensors.items()
+                }
+
+            filled = tf.cond(count > 0, lambda: dict(tensors), row)
             return {key: value[:count] for key, value in forward(filled).items()}
 
         def answers(
@@ -115,7 +117,7 @@ class ServingModule(tf.Module):
                 one.present: tf.cast(tensors[one.present], tf.int64)
                 for one in modalities(config)
             }
-            return {**labels(config, transformed), **present}
+            return {**_known(config, labels(config, transformed)), **present}
 
         def serving_tensors(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             # Nothing but the model: TFLite and ONNX start here.
@@ -144,6 +146,18 @@ class ServingModule(tf.Module):
             ),
             "embed": tf.function(embed).get_concrete_function(raw),
         }
+
+
+def _known(config: Config, labels: dict[str, Any]) -> dict[str, Any]:
+    """Labels with zeros where unknown: TFMA weighs such a row 0, but still reads it."""
+    out = dict(labels)
+    for head in heads(config):
+        label, weight = labels[head.name], labels[head.weight]
+        known = weight > 0
+        if label.shape.rank == 2:
+            known = known[:, None]
+        out[head.name] = tf.where(known, label, tf.zeros_like(label))
+    return out
 
 
 def _vocabulary_assets(config: Config, resources: Resources) -> list[Any]:

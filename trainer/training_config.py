@@ -109,7 +109,7 @@ class TrainingConfig:
 class Threshold:
     """A condition for the blessing."""
 
-    metric: str = required("Metric name, as in summary.json (accuracy, auc, mae...).")
+    metric: str = required("accuracy or log_loss; mae or rmse for regression.")
     head: str | None = option(None, "Head; null = the first one.")
     minimum: float | None = option(None, "The metric must be at least this.")
     maximum: float | None = option(None, "The metric must be at most this.")
@@ -137,7 +137,6 @@ class EvaluationConfig:
     slices: tuple[tuple[str, ...], ...] = option(
         (), "Manifest columns, alone or crossed, whose values are judged apart."
     )
-    batch_size: int = option(64, "Examples per evaluation step.")
 
     def problems(self) -> Iterator[str]:
         yield from positive(self, "batch_size")

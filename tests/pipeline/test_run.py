@@ -144,6 +144,10 @@ def test_failing_threshold_is_not_pushed(finished: Finished) -> None:
     summary = finished.project.summary()
     assert "Trainer" in summary["cached"]
     assert summary["blessed"] is False
+    accuracy = summary["metrics"]["accuracy"]
+    assert summary["failures"] == [
+        f"accuracy is {accuracy:.4f}; wanted: at least 0.999"
+    ]
     assert summary["model"] is None
     assert len(finished.project.versions()) == 1
 
@@ -174,5 +178,8 @@ def test_killed_training_resumes_and_a_worse_model_is_not_pushed(
     assert set(summary["cached"]) >= {"ManifestExampleGen", "Transform"}
     assert summary["metrics"]["accuracy"] < finished.summary["metrics"]["accuracy"]
     assert summary["blessed"] is False
+    (failure,) = summary["failures"]
+    assert failure.startswith("change of accuracy is -0.")
+    assert failure.endswith("wanted: at least -0.02 against the last blessed model")
     assert summary["model"] is None
     assert len(finished.project.versions()) == 1
