@@ -45,11 +45,12 @@ class ServingModule(tf.Module):
         model: keras.Model,
         resources: Resources,
         transform: Callable[[dict[str, Any]], dict[str, Any]],
+        vocabulary_dir: str,
     ) -> None:
         super().__init__(name="serving")
         self._model_variables = [v.value for v in model.variables]
         self.transform = transform
-        self._vocabulary_assets = _vocabulary_assets(config, resources)
+        self._vocabulary_assets = _vocabulary_assets(config, resources, vocabulary_dir)
 
         examples = tf.TensorSpec([None], tf.string, name="examples")
         raw = {
@@ -160,13 +161,12 @@ def _known(config: Config, labels: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _vocabulary_assets(config: Config, resources: Resources) -> list[Any]:
+def _vocabulary_assets(config: Config, resources: Resources, folder: str) -> list[Any]:
     """Each text input's vocabulary as a file `assets/INPUT_vocabulary.txt`."""
-    folder = Path(tempfile.mkdtemp(prefix="polymodal-vocabulary-"))
     assets = []
     for one in modalities(config):
         if isinstance(one, Text):
-            path = folder / f"{one.name}_vocabulary.txt"
+            path = Path(folder, f"{one.name}_vocabulary.txt")
             path.write_text("\n".join(one.vocabulary(resources)) + "\n", "utf-8")
             assets.append(tf.saved_model.Asset(str(path)))
     return assets
@@ -178,16 +178,16 @@ def export(
     resources: Resources,
     transform: Callable[[dict[str, Any]], dict[str, Any]],
     directory: str,
-) -> ServingModule:
+) -> None:
     """Writes the SavedModel, its config and its warm-up requests to `directory`."""
-    module = ServingModule(config, model, resources, transform)
-    tf.saved_model.save(module, directory, signatures=module.signatures_by_name)
+    with tempfile.TemporaryDirectory() as folder:
+        module = ServingModule(config, model, resources, transform, folder)
+        tf.saved_model.save(module, directory, signatures=module.signatures_by_name)
     extra = os.path.join(directory, "assets.extra")
     tf.io.gfile.makedirs(extra)
     with tf.io.gfile.GFile(os.path.join(directory, CONFIG_ASSET), "w") as file:
         file.write(to_yaml(config))
     _write_warmup(config, os.path.join(directory, WARMUP_ASSET))
-    return module
 
 
 def sample_row(config: Config) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -133,13 +134,25 @@ def _write_graph(model: keras.Model, log_dir: str) -> None:
 
 
 def _finished_epochs(work_dir: str) -> int:
-    import json
+    """Epochs that the backup holds; mends what a kill in the midst of writing left.
 
-    path = os.path.join(work_dir, "backup", "training_metadata.json")
-    if not os.path.exists(path):
-        return 0
-    with open(path, encoding="utf-8") as file:
-        return int(json.load(file)["epoch"])
+    Keras writes the metadata in place and reads it without a second thought: where
+    it is cut off, the backup before it takes its place.
+    """
+    weights = os.path.join(work_dir, "backup", "latest.weights.h5")
+    metadata = os.path.join(work_dir, "backup", "training_metadata.json")
+    for suffix in ("", ".bkp"):
+        try:
+            with open(metadata + suffix, encoding="utf-8") as file:
+                epochs = int(json.load(file)["epoch"])
+        except (OSError, ValueError, KeyError):
+            continue
+        if suffix:
+            shutil.copy(weights + suffix, weights)
+            shutil.copy(metadata + suffix, metadata)
+        return epochs
+    shutil.rmtree(os.path.join(work_dir, "backup"), ignore_errors=True)
+    return 0
 
 
 def _draw(config: Config, model: keras.Model, data: Any, log_dir: str) -> None:
