@@ -12,7 +12,9 @@ import sys
 import threading
 from typing import Any
 
-_EAGER = "keras.src.optimizers"
+# The second where TF_USE_LEGACY_KERAS is set, as it is in every child of a process
+# that imported Transform.
+_EAGER = ("keras.src.optimizers", "tf_keras.src.optimizers")
 _lock = threading.Lock()
 _text_ops_loaded = False
 
@@ -21,14 +23,17 @@ def tensorflow() -> Any:
     """The `tensorflow` module; its first import leaves Keras out."""
     with _lock:
         # Elsewhere begun imports are left alone: a hole in the middle would break them.
-        bare = not any(name in sys.modules for name in ("tensorflow", "keras"))
+        bare = not any(
+            name in sys.modules for name in ("tensorflow", "keras", "tf_keras")
+        )
         if bare:
-            sys.modules[_EAGER] = None  # type: ignore[assignment]
+            sys.modules.update(dict.fromkeys(_EAGER))  # type: ignore[arg-type]
         try:
             import tensorflow as tf
         finally:
             if bare:
-                del sys.modules[_EAGER]
+                for name in _EAGER:
+                    del sys.modules[name]
     return tf
 
 

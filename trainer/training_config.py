@@ -137,6 +137,3 @@ class EvaluationConfig:
     slices: tuple[tuple[str, ...], ...] = option(
         (), "Manifest columns, alone or crossed, whose values are judged apart."
     )
-
-    def problems(self) -> Iterator[str]:
-        yield from positive(self, "batch_size")

@@ -134,7 +134,9 @@ def test_from_empty_folder_to_sigterm(empty_server: tuple[Process, Path]) -> Non
     assert "Traceback" not in log
 
 
-def test_importing_the_server_brings_neither_keras_nor_tfx() -> None:
+@pytest.mark.parametrize("legacy", ["0", "1"])
+def test_importing_the_server_brings_neither_keras_nor_tfx(legacy: str) -> None:
+    """Also below a process that imported Transform, which sets the variable."""
     code = (
         "import serving.server, serving.client, serving.media, sys;"
         "print([m for m in ('keras', 'tf_keras', 'tfx', 'apache_beam', 'trainer',"
@@ -147,6 +149,7 @@ def test_importing_the_server_brings_neither_keras_nor_tfx() -> None:
         capture_output=True,
         text=True,
         check=True,
+        env={**os.environ, "TF_USE_LEGACY_KERAS": legacy},
     )
     # The last line: Keras is left out, not broken.
     assert found.stdout.split("\n")[:2] == ["[]", "1"]

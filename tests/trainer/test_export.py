@@ -139,7 +139,9 @@ def test_transform_features_gives_labels_and_presence(
     clinic: Clinic, served: Served
 ) -> None:
     got = served("transform_features", examples=examples(clinic.rows))
-    assert got["disease"].tolist() == [i % 3 if i != 6 else -1 for i in range(12)]
+    # Row 6 has no label: TFMA weighs it 0, and would stumble over -1.
+    assert got["disease"].tolist() == [i % 3 if i != 6 else 0 for i in range(12)]
+    assert got["disease_weight"].tolist() == [float(i != 6) for i in range(12)]
     assert got["score_weight"].tolist() == [float(i != 7) for i in range(12)]
     assert got["photo_present"].tolist() == [int(i != 1) for i in range(12)]
 
