@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -35,8 +36,10 @@ def _explained(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-# TensorFlow's start-up notes (no GPU, CUDA factories) would drown our own lines.
+# TensorFlow's start-up notes (no GPU, CUDA factories) would drown our own lines, and so
+# would Google's libraries, which say on each import that Python 3.10 grows old.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+warnings.filterwarnings("ignore", "You are using a non-supported Python version")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -73,7 +73,8 @@ def serving(base_path: str, name: str, console: Console) -> Iterator[str]:
         sys.executable, "-m", "serving.server", "--port=0", f"--model_name={name}",
         f"--model_base_path={base_path}",
     ]  # fmt: skip
-    console.print(f"$ {' '.join(['python', *command[1:]])}", highlight=False)
+    words = " ".join(["python", *command[1:]])
+    console.print(f"$ {words}", highlight=False, soft_wrap=True)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield f"grpc://127.0.0.1:{_port(process)}/{name}"
@@ -110,7 +111,9 @@ def ask(target: str, base: str, console: Console) -> None:
         if isinstance(row, Row) and keys <= set(row.values)
     )
     label = config.heads[0].name
-    table = Table(title=f"row {row.id}, {label} {row.labels[label]}, over gRPC")
+    known = row.labels[label]
+    assert isinstance(known, tuple)
+    table = Table(title=f"row {row.id}, {label} {known[0]}, over gRPC")
     for column in ("inputs sent", "answer", "score", "version"):
         table.add_column(column)
     names = [one.name for one in config.inputs]

@@ -47,18 +47,25 @@ def run_fn(fn_args: Any) -> None:
     train_files = _files(fn_args.train_files)
     selection_files = _files(fn_args.eval_files) if settings["selection"] else []
 
-    def batches(files: list[str], *, training: bool) -> Any:
-        return dataset.make_dataset(files, config, layer, resources, training=training)
+    def batches(files: list[str], examples: int, *, training: bool) -> Any:
+        return dataset.make_dataset(
+            files, config, layer, resources, training=training, examples=examples
+        )
 
     name = train.fingerprint(
         config, [*train_files, fn_args.transform_graph_path, settings["code"]]
     )
+    rows = dataset.count_records(train_files)
+    selection = None
+    if selection_files:
+        count = dataset.count_records(selection_files)
+        selection = batches(selection_files, count, training=False)
     trained = train.train(
         config,
         resources,
-        batches(train_files, training=True),
-        batches(selection_files, training=False) if selection_files else None,
-        train_examples=dataset.count_records(train_files),
+        batches(train_files, rows, training=True),
+        selection,
+        train_examples=rows,
         work_dir=os.path.join(settings["work_dir"], name),
         log_dir=os.path.join(settings["log_dir"], name),
         say=_LOG.info,

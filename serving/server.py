@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,6 +18,8 @@ import grpc
 
 from serving.tensorflow_core import tensorflow
 
+# Google's libraries say on each import that Python 3.10 grows old.
+warnings.filterwarnings("ignore", "You are using a non-supported Python version")
 tensorflow()  # without Keras, before the protos below import it with
 
 from tensorflow_serving.apis import (  # noqa: E402

@@ -123,6 +123,8 @@ class Config:
         yield from positive(self, "embedding_dim")
         if not self.inputs:
             yield "inputs: at least one is needed."
+        if self.objectives.supervised is None:
+            yield "objectives: at least one is needed."
         if not self.heads:
             yield "heads: at least one is needed."
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", self.name):

@@ -38,6 +38,7 @@ def make_dataset(
     resources: Resources,
     *,
     training: bool,
+    examples: int | None = None,
 ) -> tf.data.Dataset:
     """Batches `(x, y)` of preprocessed tensors and labels.
 
@@ -45,6 +46,7 @@ def make_dataset(
         files: gzipped TFRecord files of tf.Examples.
         transform: sparse stored values -> transformed features (Transform's layer).
         training: shuffle, in an order that the config's seed fixes.
+        examples: how many records the files hold; lets Keras know an epoch's length.
     """
     one = config.training
     files = sorted(files)
@@ -60,6 +62,9 @@ def make_dataset(
         if training:
             records = records.shuffle(one.shuffle_buffer, seed=config.seed)
         batches = records.batch(one.batch_size).map(prepare, tf.data.AUTOTUNE)
+    if examples is not None:
+        steps = -(-examples // one.batch_size)
+        batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     return batches.prefetch(tf.data.AUTOTUNE)
 
 

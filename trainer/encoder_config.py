@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from trainer.schema import option, required
+from trainer.schema import fraction, option, plain, required
 
 
 def _divides(heads: int, dim: int) -> Iterator[str]:
-    if dim % heads:
+    if heads > 0 and dim % heads:
         yield f"heads: must divide the hidden size ({dim}). Received: {heads}"
+
+
+def _sizes(holder: Any, *names: str) -> Iterator[str]:
+    """A problem for each named number, or number in a named list, not above 0."""
+    for name in names:
+        value = getattr(holder, name)
+        several = value if isinstance(value, tuple) else (value,)
+        if not several or min(several) <= 0:
+            yield f"{name}: must be above 0. Received: {plain(value)!r}"
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class ResNetEncoder:
     strides: tuple[int, ...] = option((1, 2), "Stride per stage.")
 
     def problems(self) -> Iterator[str]:
+        yield from _sizes(self, "filters", "blocks", "strides")
         if not len(self.filters) == len(self.blocks) == len(self.strides):
             yield "filters, blocks and strides must be equally long."
         if self.block == "basic_block" and self.filters and self.filters[0] != 64:
@@ -42,6 +52,9 @@ class EfficientNetEncoder:
     kind: Literal["efficientnet_v2"] = "efficientnet_v2"
     width_coefficient: float = option(0.5, "Factor on the channels.")
     depth_coefficient: float = option(0.5, "Factor on the blocks.")
+
+    def problems(self) -> Iterator[str]:
+        yield from _sizes(self, "width_coefficient", "depth_coefficient")
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,10 @@ class SmallConvEncoder:
     )
     dropout: float = option(0.1, "Before the projection.")
 
+    def problems(self) -> Iterator[str]:
+        yield from _sizes(self, "filters", "kernel_size", "pool")
+        yield from fraction(self, "dropout")
+
 
 @dataclass(frozen=True)
 class MlpEncoder:
@@ -73,6 +90,10 @@ class MlpEncoder:
     kind: Literal["mlp"] = "mlp"
     hidden_dims: tuple[int, ...] = option((128,), "Widths of the layers.")
     dropout: float = option(0.2, "After each layer.")
+
+    def problems(self) -> Iterator[str]:
+        yield from _sizes(self, "hidden_dims")
+        yield from fraction(self, "dropout")
 
 
 @dataclass(frozen=True)
@@ -87,6 +108,10 @@ class ConvAudioEncoder:
         0.1, "Around the tokens; noisy speech in few rows is not learned above 0.2."
     )
 
+    def problems(self) -> Iterator[str]:
+        yield from _sizes(self, "filters", "kernel_size", "pool")
+        yield from fraction(self, "dropout")
+
 
 @dataclass(frozen=True)
 class TransformerAudioEncoder:
@@ -100,6 +125,8 @@ class TransformerAudioEncoder:
     dropout: float = option(0.1, "Inside the layers.")
 
     def problems(self) -> Iterator[str]:
+        yield from _sizes(self, "layers", "heads", "hidden_dim", "stride")
+        yield from fraction(self, "dropout")
         yield from _divides(self.heads, self.hidden_dim)
 
 
@@ -115,6 +142,8 @@ class BertEncoder:
     dropout: float = option(0.1, "Inside the layers.")
 
     def problems(self) -> Iterator[str]:
+        yield from _sizes(self, "layers", "heads", "hidden_dim", "intermediate_dim")
+        yield from fraction(self, "dropout")
         yield from _divides(self.heads, self.hidden_dim)
 
 
@@ -136,6 +165,10 @@ class BagEncoder:
         16384, "Hash buckets for pairs of neighbouring tokens; 0 = single tokens only."
     )
     dropout: float = option(0.2, "On the averaged embedding.")
+
+    def problems(self) -> Iterator[str]:
+        yield from _sizes(self, "hidden_dim")
+        yield from fraction(self, "dropout")
 
 
 ImageEncoder = (

@@ -1,0 +1,169 @@
+"""What the batches of training and judging are, whatever the settings."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.config import Config, RegressionHead, TabularInput, TrainingConfig
+from trainer.dataset import count_records, first_records, make_dataset
+from trainer.export import to_example
+from trainer.modalities import Resources
+from trainer.preprocessing import densify
+
+ROWS = 10
+
+
+def config(seed: int = 0, **training: Any) -> Config:
+    """One number in, the same number out: its value is the row's place."""
+    settings = {"batch_size": 4, "shuffle_buffer": 64, "cache": True, **training}
+    return Config(
+        name="numbers",
+        inputs=(TabularInput("table", numeric=("at",)),),
+        heads=(RegressionHead("score"),),
+        seed=seed,
+        training=TrainingConfig(**settings),
+    )
+
+
+def write(path: Path, places: Sequence[int]) -> str:
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        for at in places:
+            writer.write(to_example({"at": float(at), "score": float(at)}))
+    return str(path)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    """Two files, named in another order than they are given in."""
+    second = write(tmp_path / "data-00001.gz", range(6, ROWS))
+    return [second, write(tmp_path / "data-00000.gz", range(6))]
+
+
+def dataset(files: list[str], one: Config, *, training: bool) -> tf.data.Dataset:
+    # tf.data mixes the process' seed into its own.
+    keras.utils.set_random_seed(one.seed)
+
+    def transform(stored: dict[str, Any]) -> dict[str, Any]:
+        values = densify(one, stored)
+        return {**values, "score_weight": tf.ones_like(values["score"])}
+
+    return make_dataset(files, one, transform, Resources(), training=training)
+
+
+def places(data: tf.data.Dataset) -> list[list[int]]:
+    """The rows of each batch of one epoch; x and y are of the same rows."""
+    out = []
+    for x, y in data:
+        assert set(x) == {"table_numeric", "table_present"}
+        assert set(y) == {"score", "score_weight"}
+        np.testing.assert_array_equal(x["table_numeric"][:, 0], y["score"])
+        out.append(y["score"].numpy().astype(int).tolist())
+    return out
+
+
+def rows(data: tf.data.Dataset) -> list[int]:
+    return [at for batch in places(data) for at in batch]
+
+
+IN_ORDER = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+CACHE = pytest.mark.parametrize("cache", [True, False])
+
+
+@CACHE
+def test_judging_takes_the_rows_in_the_files_order(
+    files: list[str], cache: bool
+) -> None:
+    data = dataset(files, config(cache=cache), training=False)
+    for _ in range(2):
+        assert places(data) == IN_ORDER
+
+
+@CACHE
+@pytest.mark.parametrize(
+    ("batch_size", "sizes"), [(1, [1] * 10), (3, [3, 3, 3, 1]), (10, [10]), (64, [10])]
+)
+def test_every_row_is_in_one_batch_of_the_asked_size(
+    files: list[str], cache: bool, batch_size: int, sizes: list[int]
+) -> None:
+    one = config(batch_size=batch_size, cache=cache)
+    for training in (False, True):
+        batches = places(dataset(files, one, training=training))
+        assert [len(batch) for batch in batches] == sizes
+        assert sorted(at for batch in batches for at in batch) == list(range(ROWS))
+
+
+@CACHE
+def test_a_shuffle_buffer_of_one_keeps_the_order(files: list[str], cache: bool) -> None:
+    one = config(cache=cache, shuffle_buffer=1)
+    assert places(dataset(files, one, training=True)) == IN_ORDER
+
+
+@CACHE
+def test_the_shuffle_buffer_bounds_how_far_a_row_comes_forward(
+    files: list[str], cache: bool
+) -> None:
+    def forward(size: int) -> int:
+        found = 0
+        for seed in range(5):
+            one = config(seed, cache=cache, shuffle_buffer=size)
+            order = rows(dataset(files, one, training=True))
+            assert sorted(order) == list(range(ROWS))
+            found = max(found, *(at - i for i, at in enumerate(order)))
+        return found
+
+    # A buffer of n holds the next n rows: a row comes at most n - 1 places early.
+    assert forward(2) == 1
+    assert 2 < forward(64) <= 9
+
+
+@CACHE
+def test_the_seed_fixes_the_order_and_each_epoch_has_its_own(
+    files: list[str], cache: bool
+) -> None:
+    first = dataset(files, config(cache=cache), training=True)
+    epochs = [rows(first), rows(first)]
+    assert epochs[0] != epochs[1]
+    again = dataset(files, config(cache=cache), training=True)
+    assert [rows(again), rows(again)] == epochs
+    other = dataset(files, config(1, cache=cache), training=True)
+    assert rows(other) != epochs[0]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_cached_batches_are_the_uncached_ones(files: list[str], training: bool) -> None:
+    cached, fresh = (
+        dataset(files, config(cache=cache, shuffle_buffer=1), training=training)
+        for cache in (True, False)
+    )
+    for _ in range(2):
+        for one, other in zip(cached, fresh, strict=True):
+            tf.nest.map_structure(np.testing.assert_array_equal, one, other)
+
+
+def test_only_a_cached_epoch_needs_no_files(files: list[str]) -> None:
+    cached, fresh = (
+        dataset(files, config(cache=cache), training=False) for cache in (True, False)
+    )
+    for data in (cached, fresh):
+        assert places(data) == IN_ORDER
+    for path in files:
+        os.remove(path)
+    assert places(cached) == IN_ORDER
+    with pytest.raises(tf.errors.NotFoundError):
+        places(fresh)
+
+
+def test_records_are_counted_and_the_first_ones_given(files: list[str]) -> None:
+    assert count_records(files) == 10
+    assert count_records([]) == 0
+    got = tf.io.parse_example(
+        first_records(files, 2), {"at": tf.io.FixedLenFeature([], tf.float32)}
+    )
+    assert got["at"].numpy().tolist() == [0.0, 1.0]
+    assert len(first_records(files, 99)) == 10
