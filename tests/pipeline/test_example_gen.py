@@ -177,7 +177,6 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     assert peaks[1] - peaks[0] < 40, peaks
 
 
-@pytest.mark.slow
 def test_a_killed_ingestion_runs_again_to_exact_counts(tmp_path: Path) -> None:
     chosen, path = media_manifest(tmp_path, 6000, 60)
     with open(path, "a") as file:

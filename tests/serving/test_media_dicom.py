@@ -75,8 +75,8 @@ def expected_picture(row: dict[str, str], stored: np.ndarray) -> np.ndarray:
     return np.rint(y).astype(np.uint16 if bits > 8 else np.uint8)[..., None]
 
 
-@pytest.mark.skipif(SHARED.exists(), reason="the real files are tested instead")
-def test_without_the_samples_pydicoms_own_file_is_used() -> None:
+def test_a_file_that_comes_with_pydicom() -> None:
+    """Stands alone where the samples are not there."""
     from pydicom.data import get_testdata_file
 
     path = get_testdata_file("MR_small.dcm")
@@ -123,9 +123,13 @@ def test_picture_equals_the_formula(row: dict[str, str]) -> None:
     }
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="needs the sample files")
-def test_palette_is_looked_up() -> None:
-    path = SAMPLES / "files" / "examples_palette.dcm"
+@pytest.mark.parametrize(
+    "row",
+    [r for r in WITH_PIXELS if r["PhotometricInterpretation"] == "PALETTE COLOR"],
+    ids=name,
+)
+def test_palette_is_looked_up(row: dict[str, str]) -> None:
+    path = SAMPLES / row["file"]
     dataset = pydicom.dcmread(path)
     stored = dataset.pixel_array
     tables = [

@@ -305,7 +305,6 @@ def run_on(config: c.Config, folder: Path, data: Any, devices: list[str]) -> Tra
     )  # fmt: skip
 
 
-@pytest.mark.slow
 def test_two_mirrored_devices_learn_what_one_does(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", MIRRORED, str(root), __file__, str(tmp_path)]
