@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pipeline.rows import Quarantined, Row, iter_rows
-from trainer.config import Config, UserError, load
-
-CONFIG_ASSET = os.path.join("assets.extra", "polymodal_config.yaml")
+from trainer.config import CONFIG_ASSET, Config, UserError, load
 
 
 class ModelError(UserError, ValueError):

@@ -10,6 +10,7 @@ knows of a model it learns from GetModelMetadata.
 import json
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ class ClientError(RuntimeError):
         super().__init__(f"{target}: {code.name}: {details}")
 
 
-class _Model:
+class _Model(ABC):
     """What asking does, apart from the transport."""
 
     target: str
@@ -153,11 +154,13 @@ class _Model:
             answers.extend(decode(outputs, version))
         return answers
 
+    @abstractmethod
     def _signatures(self) -> Mapping[str, Any]:
-        raise NotImplementedError
+        """Signature name -> `SignatureDef`."""
 
+    @abstractmethod
     def _run(self, inputs: Mapping[str, Array]) -> tuple[Mapping[str, Array], int]:
-        raise NotImplementedError
+        """Outputs of `serving_raw`, and the version that gave them."""
 
 
 class Client(_Model):

@@ -44,6 +44,7 @@ from trainer.training_config import (
 
 # One import for those who read configs, whichever file a part stands in.
 __all__ = [
+    "CONFIG_ASSET",
     "AttentionFusion",
     "AudioInput",
     "ClassificationHead",
@@ -74,6 +75,9 @@ __all__ = [
     "to_json",
     "to_yaml",
 ]
+
+CONFIG_ASSET = "assets.extra/polymodal_config.yaml"
+"""Where the config lies inside an exported model."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _RESERVED = ("_present", "_scores", "_classes", "_selected", "_embedding")

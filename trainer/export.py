@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import Config, to_yaml
+from trainer.config import CONFIG_ASSET, Config, to_yaml
 from trainer.features import EMBEDDING, embedding_key, features
 from trainer.heads import heads
 from trainer.modalities import Resources, modalities
@@ -28,7 +28,6 @@ SIGNATURES = (
     "serving_tensors",
     "embed",
 )
-CONFIG_ASSET = os.path.join("assets.extra", "polymodal_config.yaml")
 WARMUP_ASSET = os.path.join("assets.extra", "tf_serving_warmup_requests")
 
 
