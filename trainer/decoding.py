@@ -164,11 +164,10 @@ def resize(
 def decode_sound(
     encoded: tf.Tensor, sample_rate_hz: int, samples: int, max_input_seconds: float
 ) -> tf.Tensor:
-    """Scalar string (16-bit PCM WAV) -> float32 [1 + samples].
+    """Scalar string (16-bit PCM WAV) -> float32 [samples].
 
-    The first value is the number of samples that are sound; the rest is the mean of
-    the channels, resampled to `sample_rate_hz`; longer sounds keep their middle,
-    shorter ones are padded with zeros at the end.
+    The mean of the channels, resampled to `sample_rate_hz`; longer sounds keep their
+    middle, shorter ones are padded with zeros at the end.
 
     Raises InvalidArgumentError in-graph for what is no such WAV or is too long.
     """
@@ -194,8 +193,7 @@ def decode_sound(
         lambda: mono[start : start + length],
         lambda: resample(mono, rate, sample_rate_hz, start, length),
     )
-    mono = tf.pad(mono, [[0, samples - length]])
-    return tf.concat([[tf.cast(length, tf.float32)], mono], 0)
+    return tf.pad(mono, [[0, samples - length]])
 
 
 def resampled_length(count: tf.Tensor, rate: tf.Tensor, new_rate: int) -> tf.Tensor:

@@ -68,10 +68,8 @@ class Audio(Modality[AudioInput]):
                 encoded, one.sample_rate_hz, self._samples, one.max_input_seconds
             )
 
-        rows, present = decode_rows(
-            transformed[self.name], decode, (1 + self._samples,)
-        )
-        return {self.log_mel: self.spectrogram(rows[:, 1:]), self.present: present}
+        rows, present = decode_rows(transformed[self.name], decode, (self._samples,))
+        return {self.log_mel: self.spectrogram(rows), self.present: present}
 
     def spectrogram(self, wave: tf.Tensor) -> tf.Tensor:
         """float32 [batch, samples] in [-1, 1] -> float32 [batch, frames, mel_bins]."""
