@@ -19,6 +19,7 @@ setup(
     # Said aloud, so that an editable install is this folder on the path, not a list of
     # the packages there were that day.
     package_dir={"": "."},
+    package_data={"pipeline": ["demo.yaml"]},
     packages=find_packages(include=["trainer*", "pipeline*", "serving*"]),
     install_requires=[
         "tensorflow>=2.16.2,<2.17",
