@@ -6,6 +6,7 @@ The tests run in the file's order: later ones run the same project again.
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -31,6 +32,12 @@ def test_summary_says_what_happened(finished: Finished) -> None:
     everything = summary["metrics_by_inputs"]["audio+image+measures+mention"]
     assert everything == {"examples": 75, **summary["metrics"]}
     assert summary["metrics"]["accuracy"] > 0.15
+
+
+def test_readme_shows_every_key_of_the_summary(finished: Finished) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```json\n(.*?)```", readme, re.DOTALL)
+    assert set(json.loads(shown)) == set(finished.summary)
 
 
 def test_model_is_pushed_as_a_version(finished: Finished) -> None:
