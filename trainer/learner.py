@@ -13,9 +13,9 @@ from trainer.objectives import objectives
 
 
 class Learner(keras.Model):
-    """Wraps the model for `fit`: overrides `compute_loss` only.
+    """Wraps the model for `fit`: overrides `compute_loss`, and nothing else of training.
 
-    (And `_maybe_symbolic_build`, over which mirrored devices trip.)
+    (`_maybe_symbolic_build` is switched off: mirrored devices trip over it.)
 
     Batches are `(x, y)`: x the model's inputs, y labels and their weights by key.
     """

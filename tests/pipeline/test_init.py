@@ -1,6 +1,5 @@
 """A first config from a manifest: roles, classes, and why columns are left out."""
 
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -164,10 +163,10 @@ EXPECTED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted(EXPECTED))
+# The data sets lie beside the repository and are not part of it: without that folder
+# there is nothing to look at; with it, a data set that is missing fails.
+@pytest.mark.parametrize("name", sorted(EXPECTED) if SHARED.parent.is_dir() else [])
 def test_real_manifests(name: str) -> None:
-    if not os.path.isdir(SHARED.parent):
-        pytest.skip("the data sets beside the repository are not part of it")
     config, _ = inferred(str(SHARED / name))
     head, inputs, classes, judge = EXPECTED[name]
     assert config.heads[0].name == head

@@ -16,8 +16,7 @@ O = TypeVar("O")  # noqa: E741 - the objective's own config
 class Objective(ABC, Generic[O]):
     """One term of the training loss.
 
-    `prepare` may change a training batch before the forward pass; `loss` sees the
-    batch and the model's outputs, and may call the model again.
+    `loss` sees the batch and the model's outputs, and may call the model again.
     """
 
     def __init__(self, config: O, whole: Config, resources: Resources) -> None:
