@@ -50,9 +50,9 @@ docs: setup ## write docs/config.md from the config's dataclasses
 	$(BIN)/python scripts/config_reference.py
 
 lock: setup ## pin setup.py's dependencies again (UPGRADE=1: the newest that fit)
-	$(COMPILE) --extra dev -o requirements.lock
+	$(COMPILE) --extra dev --extra playground -o requirements.lock
 	[ -f requirements-gpu.lock ] || cp requirements.lock requirements-gpu.lock
-	$(COMPILE) --extra dev --extra gpu -c requirements.lock -o requirements-gpu.lock
+	$(COMPILE) --extra dev --extra playground --extra gpu -c requirements.lock -o requirements-gpu.lock
 	@! grep -nE '://|^--|/(home|opt|root|usr)/' requirements.lock requirements-gpu.lock \
 		|| { echo "lock: the lines above name a host or a local path: remove that index setting and run make lock again" >&2; exit 1; }
 

@@ -38,6 +38,13 @@ setup(
         "apache-beam[gcp,dill]>=2.74,<2.75",
         "protobuf>=3.20.3,<4",
         "grpcio>=1.60,<2",
+        # Of protobuf 3: later ones of these two ask for protobuf 4 and up.
+        "grpcio-health-checking>=1.48.2",
+        "grpcio-reflection>=1.48.2",
+        "aiohttp>=3.9",
+        "uvloop>=0.19",
+        "orjson>=3.9",
+        "prometheus-client>=0.20",
         "numpy>=1.26,<2",
         "pyarrow>=10.0.1,<11",
         "scikit-learn>=1.5,<1.6",
@@ -54,11 +61,17 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.16.2,<2.17"],
+        "playground": ["gradio>=5"],
         "dev": [
             "pytest>=8",
             "ruff>=0.6",
             "mypy>=1.11",
             "types-PyYAML",
+            "cryptography>=42",
+            "hypothesis>=6.100",
+            "jsonschema>=4",
+            "kubernetes-validate>=1.30",
+            "selenium>=4.20",
             # Transform and wheel building call pip; uv environments have none.
             "pip",
         ],
