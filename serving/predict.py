@@ -1,6 +1,7 @@
 """Predict and GetModelMetadata over one servable: protos in, protos out."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
@@ -9,6 +10,7 @@ from serving import tensors
 from serving.graph_function import Cancellation
 from serving.servable import DEFAULT_SIGNATURE, Servable
 from serving.status import ServingError
+from serving.tensors import Array
 
 _log = logging.getLogger(__name__)
 
@@ -23,23 +25,39 @@ def predict(
     """
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     definition = servable.signature(name)
-    inputs = {}
+    found = servable.run(name, inputs(request), request.output_filter, cancellation)
+    return response(servable, name, definition, found)
+
+
+def inputs(request: Any) -> dict[str, Array]:
+    """The arrays that a `PredictRequest` carries, by input name.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT for a malformed tensor.
+    """
+    arrays = {}
     for key, proto in request.inputs.items():
         try:
-            inputs[key] = tensors.to_array(proto)
+            arrays[key] = tensors.to_array(proto)
         except ValueError as error:
             raise ServingError.invalid(
                 f"tensor parsing error: {key}: {error}"
             ) from error
-    found = servable.run(name, inputs, request.output_filter, cancellation)
-    response = predict_pb2.PredictResponse()
-    response.model_spec.name = servable.name
-    response.model_spec.version.value = servable.version
-    response.model_spec.signature_name = name
-    for key, array in found.items():
+    return arrays
+
+
+def response(
+    servable: Servable, signature: str, definition: Any, outputs: Mapping[str, Array]
+) -> Any:
+    """The `PredictResponse` that carries a signature's outputs."""
+    message = predict_pb2.PredictResponse()
+    message.model_spec.name = servable.name
+    message.model_spec.version.value = servable.version
+    message.model_spec.signature_name = signature
+    for key, array in outputs.items():
         dtype = definition.outputs[key].dtype
-        tensors.to_proto(array, response.outputs[key], dtype)
-    return response
+        tensors.to_proto(array, message.outputs[key], dtype)
+    return message
 
 
 def metadata(servable: Servable, fields: list[str]) -> Any:
