@@ -19,7 +19,9 @@ from trainer.config import (
     Config,
     EvaluationConfig,
     ImageInput,
+    MonitoringConfig,
     RegressionHead,
+    ServingConfig,
     TextInput,
     to_json,
 )
@@ -76,12 +78,16 @@ def transform_view(config: Config) -> str:
 
 
 def training_view(config: Config) -> str:
-    """What Trainer reads, as JSON: all but how the model is judged.
+    """What Trainer reads, as JSON: all but how the model is judged and served.
 
     It travels with the model, so that `evaluate` and `predict` read a manifest as the
     pipeline did; hence `data` stays in it.
     """
-    return to_json(dataclasses.replace(config, evaluation=EvaluationConfig()))
+    return to_json(
+        dataclasses.replace(
+            config, evaluation=EvaluationConfig(), serving=ServingConfig()
+        )
+    )
 
 
 def code_version(*packages: str) -> str:

@@ -32,7 +32,9 @@ from trainer.input_config import (
     TabularInput,
     TextInput,
 )
+from trainer.monitoring_config import MonitoringConfig
 from trainer.schema import nearest, option, plain, positive, read, required
+from trainer.serving_config import ServingConfig
 from trainer.training_config import (
     EvaluationConfig,
     ObjectivesConfig,
@@ -58,9 +60,11 @@ __all__ = [
     "HeadConfig",
     "ImageInput",
     "InputConfig",
+    "MonitoringConfig",
     "ObjectivesConfig",
     "ParameterGroup",
     "RegressionHead",
+    "ServingConfig",
     "SplitConfig",
     "SupervisedObjective",
     "TabularColumn",
@@ -113,6 +117,9 @@ class Config:
     training: TrainingConfig = option(TrainingConfig(), "How the weights are found.")
     evaluation: EvaluationConfig = option(
         EvaluationConfig(), "What a model must show before it is pushed."
+    )
+    serving: ServingConfig = option(
+        ServingConfig(), "Where and how it is served: read by `polymodal deploy`."
     )
 
     def input(self, name: str) -> InputConfig:
