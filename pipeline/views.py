@@ -78,14 +78,17 @@ def transform_view(config: Config) -> str:
 
 
 def training_view(config: Config) -> str:
-    """What Trainer reads, as JSON: all but how the model is judged and served.
+    """What Trainer reads, as JSON: all but how the model is judged, watched and served.
 
     It travels with the model, so that `evaluate` and `predict` read a manifest as the
-    pipeline did; hence `data` stays in it.
+    pipeline did; hence `data` stays in it. `monitoring` travels in the baseline.
     """
     return to_json(
         dataclasses.replace(
-            config, evaluation=EvaluationConfig(), serving=ServingConfig()
+            config,
+            evaluation=EvaluationConfig(),
+            monitoring=MonitoringConfig(),
+            serving=ServingConfig(),
         )
     )
 

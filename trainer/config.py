@@ -118,6 +118,9 @@ class Config:
     evaluation: EvaluationConfig = option(
         EvaluationConfig(), "What a model must show before it is pushed."
     )
+    monitoring: MonitoringConfig = option(
+        MonitoringConfig(), "From which difference on requests count as drifted."
+    )
     serving: ServingConfig = option(
         ServingConfig(), "Where and how it is served: read by `polymodal deploy`."
     )
