@@ -1,8 +1,12 @@
 """What the server tells Prometheus: the events, and nothing of how they are counted."""
 
-from collections.abc import Collection, Mapping
+from __future__ import annotations
 
-from serving.tensors import Array
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a page of metrics is read without TensorFlow
+    from serving.tensors import Array
 
 
 class Metrics:
