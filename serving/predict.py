@@ -83,8 +83,10 @@ def metadata(servable: Servable, fields: list[str]) -> Any:
     return response
 
 
-def warm_up(servable: Servable) -> int:
-    """Runs the requests that came with the model; returns how many.
+def warm_up(servable: Servable, iterations: int = 1) -> int:
+    """Runs the requests that came with the model, each `iterations` times.
+
+    Returns how many there were.
 
     A request that fails makes the version fail: it would fail for clients too.
 
@@ -96,6 +98,7 @@ def warm_up(servable: Servable) -> int:
         if record.WhichOneof("log_type") != "predict_log":
             _log.warning("warm-up of %s: only Predict requests are run", servable.path)
             continue
-        predict(servable, record.predict_log.request)
+        for _ in range(iterations):
+            predict(servable, record.predict_log.request)
         count += 1
     return count

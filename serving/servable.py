@@ -26,25 +26,34 @@ class Servable:
         name: the model's name, as clients ask for it.
         version: its version number.
         path: the version's directory.
+        tags: those of the graph in the SavedModel that is loaded.
         signature_defs: name -> `SignatureDef` proto, as stored in the SavedModel.
 
     Raises:
         OSError, ValueError, RuntimeError, tf.errors.OpError: where it cannot be loaded.
     """
 
-    def __init__(self, name: str, version: int, path: str) -> None:
+    def __init__(
+        self, name: str, version: int, path: str, tags: Sequence[str] = ("serve",)
+    ) -> None:
         from tensorflow.python.saved_model import loader_impl
 
         self.name = name
         self.version = version
         self.path = path
+        self.tags = tuple(tags)
         load_text_ops()
         graphs = loader_impl.parse_saved_model(path).meta_graphs
-        graph = next((g for g in graphs if "serve" in g.meta_info_def.tags), None)
+        graph = next(
+            (g for g in graphs if set(g.meta_info_def.tags) == set(tags)), None
+        )
         if graph is None:
-            raise ValueError(f"{path} holds no graph with the tag `serve`")
+            held = [sorted(g.meta_info_def.tags) for g in graphs]
+            raise ValueError(
+                f"{path} holds no graph with the tags {sorted(tags)}; it has {held}"
+            )
         self.signature_defs: dict[str, Any] = dict(graph.signature_def)
-        self._loaded = tf.saved_model.load(path, tags=["serve"])
+        self._loaded = tf.saved_model.load(path, tags=list(tags))
         self._functions = {
             key: GraphFunction(function)
             for key, function in self._loaded.signatures.items()
