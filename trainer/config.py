@@ -84,7 +84,14 @@ CONFIG_ASSET = "assets.extra/polymodal_config.yaml"
 """Where the config lies inside an exported model."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
-_RESERVED = ("_present", "_scores", "_classes", "_selected", "_embedding")
+_RESERVED = (
+    "_present",
+    "_scores",
+    "_classes",
+    "_selected",
+    "_abstained",
+    "_embedding",
+)
 
 
 class UserError(Exception):

@@ -995,7 +995,7 @@ COVERED: dict[str, str] = {
     **_under("inputs.tabular.categorical", "name column", HERE),
     **_under("heads.classification", "name column allow_missing separator", HERE),
     **_under("heads.classification", "classes multi_label class_weights", _HEADS),
-    **_under("heads.classification", "label_smoothing weight", _HEADS),
+    **_under("heads.classification", "label_smoothing weight abstain_below", _HEADS),
     **_under("heads.classification", "auxiliary_weight late_fusion", _MODEL),
     **_under("heads.regression", "name column allow_missing", HERE),
     **_under("heads.regression", "loss weight", _HEADS),
