@@ -131,7 +131,8 @@ class _Model(ABC):
 
         Returns:
             One dict a row, in order: `H` the answer of head H, `H_scores` its class ->
-            score, `N_present` whether input N was there, `model_version`.
+            score, `H_abstained` whether it was too unsure (of a head that can
+            abstain), `N_present` whether input N was there, `model_version`.
 
         Raises:
             RowError: a row that cannot be sent.

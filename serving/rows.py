@@ -184,8 +184,8 @@ def decode(outputs: Mapping[str, Array], version: int) -> list[dict[str, Any]]:
 
     Returns:
         Of a head H: `H` is the class, the list of selected classes or the number, and
-        `H_scores` maps each class to its score. Everything else, `N_present` say, is
-        the row's value or nested list. Bytes become str.
+        `H_scores` maps each class to its score. Everything else, `N_present` or
+        `H_abstained` say, is the row's value or nested list. Bytes become str.
     """
     plain = {name: _plain(array) for name, array in outputs.items()}
     used = set()
