@@ -10,10 +10,12 @@ from serving import event_loop, grpc_api
 from serving.engine import Engine
 from serving.handlers import Handlers
 from serving.metrics import Metrics
+from serving.model_config import single_model
 from serving.models import Models
 from serving.options import BatchingOptions, Limits
+from serving.request_log import RequestLogs
 from serving.rest import RestServer
-from serving.versions import LoadPolicy, ModelVersions
+from serving.versions import LoadPolicy
 
 # In-flight requests end by their own deadlines; this only bounds those without one.
 # Orchestrators kill long before.
@@ -21,7 +23,7 @@ DRAIN_SECONDS = 600.0
 
 
 class ModelServer:
-    """A server of one model, also usable inside a process (tests, notebooks).
+    """A server of models, also usable inside a process (tests, notebooks).
 
     Args:
         model_base_path: folder or URL that holds a folder for each version.
@@ -31,6 +33,11 @@ class ModelServer:
         policy: when to look for versions and how often to try to load one.
         max_threads: requests that are run at a time without batching.
         host: address to listen on.
+        config: `ModelServerConfig` of several models, in place of the path and name.
+        allow_unavailable_labels: whether a new label may point at a version that is
+            not available.
+        load_threads: versions that are loaded at a time; 0 is one.
+        request_logs: keeps the requests that the config says are logged.
         batching: how requests are put together; None runs each alone.
         limits: what is refused before any work is spent on it.
         metrics: hears of every event.
@@ -41,11 +48,12 @@ class ModelServer:
 
     Raises:
         OSError: where a port cannot be had.
+        ServingError: where the config cannot be served.
     """
 
     def __init__(
         self,
-        model_base_path: str,
+        model_base_path: str = "",
         model_name: str = "default",
         port: int = 0,
         rest_api_port: int | None = None,
@@ -53,14 +61,25 @@ class ModelServer:
         max_threads: int = 8,
         host: str = "127.0.0.1",
         *,
+        config: Any = None,
+        allow_unavailable_labels: bool = False,
+        load_threads: int = 0,
+        request_logs: RequestLogs | None = None,
         batching: BatchingOptions | None = None,
         limits: Limits | None = None,
         metrics: Metrics | None = None,
     ) -> None:
-        self._model = ModelVersions(model_name, model_base_path, policy)
-        models = Models(self._model)
+        self._models = models = Models(
+            single_model(model_name, model_base_path) if config is None else config,
+            policy,
+            metrics=metrics,
+            request_logs=request_logs,
+            allow_unavailable_labels=allow_unavailable_labels,
+            load_threads=load_threads,
+        )
         self._engine = Engine(batching, metrics, max_threads)
-        self._handlers = Handlers(models, self._engine, limits, metrics)
+        self._handlers = Handlers(models, self._engine, limits, metrics, request_logs)
+        self._request_logs = request_logs
         self._grpc: Any = None
         self.port = event_loop.run(self._listen(f"{host}:{port}"))
         self._rest: RestServer | None = None
@@ -90,8 +109,8 @@ class ModelServer:
         Returns once the first look at the disk is done: the model is served, or its
         status tells why not. Setting `stop` ends the wait early.
         """
-        self._model.start()
-        while not self._model.wait_first_look(0.1):
+        self._models.start()
+        while not self._models.wait_first_look(0.1):
             if stop is not None and stop.is_set():
                 return
         event_loop.run(self._grpc.start())
@@ -107,7 +126,10 @@ class ModelServer:
             self._rest.stop()
         event_loop.run(self._grpc.stop(grace_s))
         self._engine.close()
-        return self._model.stop()
+        stopped = self._models.stop()
+        if self._request_logs is not None:
+            self._request_logs.close()
+        return stopped
 
     def __enter__(self) -> "ModelServer":
         self.start()

@@ -46,7 +46,7 @@ class BatchingOptions:
                 f"than max_batch_size {self.max_batch_size}"
             )
         sizes = self.allowed_batch_sizes
-        if sizes and (sizes[0] < 1 or any(a >= b for a, b in zip(sizes, sizes[1:]))):
+        if sizes and (sizes[0] < 1 or list(sizes) != sorted(set(sizes))):
             raise ValueError(
                 f"allowed_batch_sizes are expected to be positive and to increase, "
                 f"got {list(sizes)}"

@@ -1,8 +1,8 @@
 """The versions of one model in memory, shared by requests and the watcher."""
 
-import contextlib
+import functools
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 
 from serving.metrics import Metrics
 from serving.servable import Servable
@@ -29,9 +29,8 @@ class VersionTable:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
 
-    @contextlib.contextmanager
-    def use(self, number: int | None = None) -> Iterator[Servable]:
-        """The highest available version, or a given one, held while in the block.
+    def hold(self, number: int | None = None) -> tuple[Servable, Callable[[], None]]:
+        """The highest available version, or a given one, and what lets go of it.
 
         Raises:
             ServingError: NOT_FOUND.
@@ -41,14 +40,14 @@ class VersionTable:
             held.users += 1
             servable = held.servable
         assert servable is not None
-        try:
-            yield servable
-        finally:
-            with self._lock:
-                held.users -= 1
-                last = held.state == State.UNLOADING and held.users == 0
-            if last:
-                self._when_unused()
+        return servable, functools.partial(self._release, held)
+
+    def _release(self, held: Version) -> None:
+        with self._lock:
+            held.users -= 1
+            last = held.state == State.UNLOADING and held.users == 0
+        if last:
+            self._when_unused()
 
     def _find(self, number: int | None) -> Version:
         found: Version | None = None

@@ -6,11 +6,12 @@ requests that it answers are done, so that a swap fails no request. While no wan
 can be loaded, whatever serves goes on serving.
 """
 
+import contextlib
 import gc
 import logging
 import threading
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
 
 from serving.loading import load
 from serving.metrics import Metrics
@@ -71,7 +72,7 @@ class ModelVersions:
         )
 
     def start(self) -> None:
-        """Begins to watch, in a thread of its own."""
+        """Begins to watch."""
         self._thread.start()
 
     def configure(self, base_path: str, versions: VersionPolicy) -> None:
@@ -96,13 +97,22 @@ class ModelVersions:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def use(self, version: int | None = None) -> AbstractContextManager[Servable]:
-        """The highest available version, or a given one, held while in the block.
+    def hold(self, version: int | None = None) -> tuple[Servable, Callable[[], None]]:
+        """The highest available version, or a given one, and what lets go of it.
 
         Raises:
             ServingError: NOT_FOUND.
         """
-        return self._table.use(version)
+        return self._table.hold(version)
+
+    @contextlib.contextmanager
+    def use(self, version: int | None = None) -> Iterator[Servable]:
+        """The same, held while in the block."""
+        servable, release = self.hold(version)
+        try:
+            yield servable
+        finally:
+            release()
 
     def available(self, version: int) -> bool:
         """Whether a version answers requests."""
@@ -132,6 +142,9 @@ class ModelVersions:
         if found and not self._ending:
             why = f"version {found[0].version}: {found[0].error_message}"
         raise ServingError.unknown(f"model {self.name} did not become available: {why}")
+
+    def _id(self, one: Version) -> str:
+        return f"{{name: {self.name} version: {one.number}}}"
 
     @property
     def _ending(self) -> bool:
@@ -236,10 +249,8 @@ class ModelVersions:
         one.servable = servable
         self._table.set(one, State.AVAILABLE)
         _log.info(
-            "Successfully loaded servable version {name: %s version: %d} in %.1f s, "
-            "%d warm-up requests",
-            self.name,
-            one.number,
+            "Successfully loaded servable version %s in %.1f s, %d warm-up requests",
+            self._id(one),
             time.monotonic() - began,
             warmed,
         )
@@ -251,9 +262,8 @@ class ModelVersions:
         state = State.END if given_up else State.LOADING
         self._table.set(one, state, int(error.code.value[0]), error.message)
         _log.error(
-            "Loading servable {name: %s version: %d} failed (attempt %d of %d): %s",
-            self.name,
-            one.number,
+            "Loading servable %s failed (attempt %d of %d): %s",
+            self._id(one),
             one.failures,
             self._policy.max_retries + 1,
             error.message,
@@ -269,11 +279,7 @@ class ModelVersions:
                 continue
             if one.state == State.AVAILABLE:
                 self._table.set(one, State.UNLOADING)
-                _log.info(
-                    "Unloading servable version {name: %s version: %d}",
-                    self.name,
-                    one.number,
-                )
+                _log.info("Unloading servable version %s", self._id(one))
             else:
                 self._table.set(one, State.END, one.error_code, one.error_message)
 
@@ -283,9 +289,5 @@ class ModelVersions:
                 one.servable = None
                 gc.collect()  # a loaded SavedModel is full of reference cycles
                 self._table.set(one, State.END)
-                _log.info(
-                    "Unloaded servable version {name: %s version: %d}",
-                    self.name,
-                    one.number,
-                )
+                _log.info("Unloaded servable version %s", self._id(one))
         self._table.forget_ended(self._wanted)
