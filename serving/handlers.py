@@ -1,15 +1,22 @@
 """What the server's methods do, whatever protocol asks: both fronts call these."""
 
+import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import (
+    model_management_pb2,
+    predict_pb2,
+    status_pb2,
+)
 
 from serving import predict as answers
+from serving import wire
 from serving.engine import Engine
 from serving.metrics import Metrics
 from serving.models import Models
@@ -98,7 +105,7 @@ class Handlers:
             call.model = servable.name
             name = request.model_spec.signature_name or DEFAULT_SIGNATURE
             definition = servable.signature(name)
-            inputs = answers.inputs(request)
+            inputs = wire.inputs(request)
             found = await self.engine.run(servable, name, inputs, request.output_filter)
             return answers.response(servable, name, definition, found)
 
@@ -134,6 +141,21 @@ class Handlers:
         with self.models.use(request) as servable:
             call.model = servable.name
             return answers.metadata(servable, list(request.metadata_field))
+
+    async def reload(self, request: Any, call: Call) -> Any:
+        """Answers a `ReloadConfigRequest` once the models that are new are served."""
+        loop, cancelled = asyncio.get_running_loop(), threading.Event()
+        job = loop.run_in_executor(None, self.models.reload, request.config, cancelled)
+        # Nobody asks for the result of one whose caller has gone.
+        job.add_done_callback(lambda done: done.exception())
+        try:
+            await asyncio.shield(job)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+        return model_management_pb2.ReloadConfigResponse(
+            status=status_pb2.StatusProto()
+        )
 
     def status(self, request: Any, call: Call) -> Any:
         """Answers a `GetModelStatusRequest`."""

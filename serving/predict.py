@@ -6,7 +6,7 @@ from typing import Any
 
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
-from serving import tensors
+from serving import tensors, wire
 from serving.graph_function import Cancellation
 from serving.servable import DEFAULT_SIGNATURE, Servable
 from serving.status import ServingError
@@ -25,25 +25,10 @@ def predict(
     """
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     definition = servable.signature(name)
-    found = servable.run(name, inputs(request), request.output_filter, cancellation)
+    found = servable.run(
+        name, wire.inputs(request), request.output_filter, cancellation
+    )
     return response(servable, name, definition, found)
-
-
-def inputs(request: Any) -> dict[str, Array]:
-    """The arrays that a `PredictRequest` carries, by input name.
-
-    Raises:
-        ServingError: INVALID_ARGUMENT for a malformed tensor.
-    """
-    arrays = {}
-    for key, proto in request.inputs.items():
-        try:
-            arrays[key] = tensors.to_array(proto)
-        except ValueError as error:
-            raise ServingError.invalid(
-                f"tensor parsing error: {key}: {error}"
-            ) from error
-    return arrays
 
 
 def response(
