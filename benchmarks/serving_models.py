@@ -34,9 +34,17 @@ _GRAPH_CODE = (
 )
 ROWS = 64
 _WORDS = (
-    "a red fox runs over wet stones while the old bridge hums in morning light and two "
-    "children count slow boats far below near quiet mills where green water turns warm"
-).split()
+    "red",
+    "fox",
+    "runs",
+    "over",
+    "wet",
+    "stones",
+    "while",
+    "two",
+    "count",
+    "boats",
+)
 
 
 @dataclass(frozen=True)
