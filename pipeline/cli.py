@@ -202,6 +202,58 @@ def serve(flags: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.argument("config")
+@click.option(
+    "--models",
+    required=True,
+    metavar="PLACE",
+    help="Folder of version folders, gs://, s3:// or pvc://CLAIM/PATH.",
+)
+@click.option("--output", default="deploy", show_default=True, help="Folder to write.")
+@click.option(
+    "--target",
+    type=click.Choice(["compose", "kubernetes", "kserve", "all"]),
+    default="all",
+    show_default=True,
+)
+@click.option("--gpu", is_flag=True, help="The GPU variant of each file.")
+@click.option(
+    "--server",
+    type=click.Choice(["tensorflow", "polymodal"]),
+    default="tensorflow",
+    show_default=True,
+    help="The stock tensorflow/serving, or the server of this package.",
+)
+@click.option("--force", is_flag=True, help="Overwrite files that were edited.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE")
+@_explained
+def deploy(
+    config: str,
+    models: str,
+    output: str,
+    target: str,
+    gpu: bool,
+    server: Any,
+    force: bool,
+    overrides: tuple[str, ...],
+) -> None:
+    """Write compose, Kubernetes and KServe files that serve a pushed model.
+
+    They follow the config's `serving:` section. What to type next is printed, and
+    stands in NEXT_STEPS.md.
+    """
+    from pipeline.deploy.plan import Models, Plan
+    from pipeline.deploy.write import TARGETS, write
+    from trainer.config import load
+
+    plan = Plan(load(config, overrides), Models(models), server, gpu)
+    targets = TARGETS if target == "all" else (target,)
+    written = write(plan, targets, Path(output), force)
+    click.echo(f"wrote {len(written)} files to {output}\n")
+    click.echo((Path(output) / "NEXT_STEPS.md").read_text(encoding="utf-8"), nl=False)
+
+
+@main.command()
 @click.option("--port", "ports", multiple=True, type=int, default=(8500, 8501))
 @click.option("--path", default=".", show_default=True, help="Where runs will write.")
 def doctor(ports: tuple[int, ...], path: str) -> None:

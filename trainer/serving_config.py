@@ -88,8 +88,8 @@ class RequestLogConfig:
     )
     claim: str | None = option(
         None,
-        "PersistentVolumeClaim that keeps the logs, a folder for each pod; null = they"
-        " go with the pod.",
+        "PersistentVolumeClaim that keeps the logs of all pods; null = each pod's go"
+        " with it.",
     )
 
     def problems(self) -> Iterator[str]:
