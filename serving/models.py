@@ -30,6 +30,7 @@ class Models:
         allow_unavailable_labels: whether a label that is new may point at a version
             that is not available.
         load_threads: versions that are loaded at a time; 0 is one.
+        no_reload: why `reload` is refused, if it is.
 
     Raises:
         ServingError: INVALID_ARGUMENT for an unusable config, FAILED_PRECONDITION for
@@ -45,7 +46,9 @@ class Models:
         request_logs: RequestLogs | None = None,
         allow_unavailable_labels: bool = False,
         load_threads: int = 0,
+        no_reload: str = "",
     ) -> None:
+        self._no_reload = no_reload
         self._policy = policy or LoadPolicy()
         self._metrics = metrics or Metrics()
         self._request_logs = request_logs or RequestLogs()
@@ -92,6 +95,8 @@ class Models:
             ServingError: as the constructor, with nothing changed; UNKNOWN where a new
                 model did not become available, with the config changed.
         """
+        if self._no_reload:
+            raise ServingError.failed_precondition(self._no_reload)
         failures = []
         for model in self.apply(config):
             try:

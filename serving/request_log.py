@@ -90,7 +90,8 @@ class RequestLogs:
         config = self._configs.get(model)
         if config is None:
             return False
-        return random.random() < config.sampling_config.sampling_rate
+        rate: float = config.sampling_config.sampling_rate
+        return random.random() < rate
 
     def write(self, model: str, kind: str, request: Any, response: Any) -> None:
         """Takes a request and its answer, to be written soon; never blocks.
