@@ -8,6 +8,7 @@ import grpc
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
+    model_management_pb2,
     predict_pb2,
 )
 
@@ -42,6 +43,11 @@ def register(server: grpc.aio.Server, handlers: Handlers) -> None:
     model = {
         "GetModelStatus": method(
             "GetModelStatus", get_model_status_pb2.GetModelStatusRequest, status
+        ),
+        "HandleReloadConfigRequest": method(
+            "HandleReloadConfigRequest",
+            model_management_pb2.ReloadConfigRequest,
+            handlers.reload,
         ),
     }
     server.add_generic_rpc_handlers(

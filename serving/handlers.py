@@ -147,7 +147,7 @@ class Handlers:
         loop, cancelled = asyncio.get_running_loop(), threading.Event()
         job = loop.run_in_executor(None, self.models.reload, request.config, cancelled)
         # Nobody asks for the result of one whose caller has gone.
-        job.add_done_callback(lambda done: done.exception())
+        job.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             await asyncio.shield(job)
         except asyncio.CancelledError:
