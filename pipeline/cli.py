@@ -189,6 +189,37 @@ def predict(
     console.print(f"{counts['rows']} rows, {counts['errors']} unreadable, to {output}")
 
 
+@main.command()
+@click.option("--logs", required=True, help="Folder or path prefix of request logs.")
+@click.option(
+    "--baseline", required=True, help="As in summary.json, or a pushed model."
+)
+@click.option(
+    "--model", help="SavedModel that embeds the inputs, if it lies elsewhere."
+)
+@click.option("--config", help="YAML with other thresholds, under `monitoring:`.")
+@click.option("--since", help="Only what was logged since: 24h, 7d, 2026-11-30T08:00.")
+@click.option("--output", help="JSON file of the report.")
+@click.option("--textfile", help="Gauges, for the node exporter's textfile collector.")
+@click.option("--metrics_port", type=int, help="Gauges over HTTP; needs --interval.")
+@click.option("--interval", type=float, help="Compare every so many seconds.")
+@_explained
+def monitor(
+    logs: str, baseline: str, model: str | None, config: str | None, since: str | None,
+    **outputs: Any,
+) -> None:  # fmt: skip
+    """Compare logged requests with what the model saw when it was judged.
+
+    Exit status 0: no drift; 3: drift; 2: it could not be told.
+    """
+    from pipeline.monitor import Monitor, watch
+    from trainer.config import load
+
+    thresholds = load(config).monitoring if config else None
+    watched = Monitor(logs, baseline, model, thresholds, since)
+    sys.exit(watch(watched, Console(), **outputs))
+
+
 @main.command(
     context_settings={"ignore_unknown_options": True, "help_option_names": []},
     add_help_option=False,

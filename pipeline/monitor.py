@@ -1,0 +1,234 @@
+"""`polymodal monitor`: logged requests against the baseline of the model they asked."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipeline.apply import newest_version
+from pipeline.baseline import FOLDER, BaselineError, baseline_folder, load_baseline
+from pipeline.baseline import model_hash as hash_of
+from pipeline.monitor_embeddings import SIGNATURE, EmbeddingSample
+from pipeline.monitor_report import (
+    Gauges,
+    Report,
+    registry_of,
+    show,
+    write_json,
+    write_textfile,
+)
+from pipeline.monitor_rows import Column, Reservoir, Value, observed
+from pipeline.monitor_statistics import compare, statistics_of, table_of
+from pipeline.prediction_logs import (
+    LogError,
+    Seen,
+    log_files,
+    logged_rows,
+    seconds_since,
+)
+from trainer.config import MonitoringConfig, UserError
+
+DRIFT, NO_DRIFT = 3, 0
+"""Exit statuses of the command."""
+
+_MOST_ROWS = 20_000
+_EMBEDDED_ROWS = 500
+
+
+class MonitorError(UserError, ValueError):
+    """Options that do not fit together."""
+
+
+class Monitor:
+    """Compares logs with a baseline, as often as asked.
+
+    Args:
+        logs: folder of request logs, or how their paths begin.
+        baseline: see `load_baseline`.
+        model: the model's directory, which embeds the logged inputs; None = the one
+            that the baseline lies in. Without any, embeddings are not compared.
+        monitoring: thresholds; None = those in the baseline.
+        since: only what was logged from then on, see `seconds_since`.
+
+    Raises:
+        BaselineError: no baseline, or one of another model than `model`.
+        LogError: `since` cannot be read.
+    """
+
+    def __init__(
+        self,
+        logs: str,
+        baseline: str,
+        model: str | None = None,
+        monitoring: MonitoringConfig | None = None,
+        since: str | None = None,
+    ) -> None:
+        self._logs, self._since = logs, since
+        self._baseline = load_baseline(baseline)
+        self._monitoring = monitoring or self._baseline.config.monitoring
+        if since is not None:
+            seconds_since(since)  # refused now, not after the model is loaded
+        self._servable = self._embedder(baseline, model)
+
+    def _embedder(self, baseline: str, model: str | None) -> Any:
+        """The loaded model, where it is there and embeds."""
+        from serving.servable import Servable
+
+        if model is None:
+            around = baseline_folder(baseline).parents[len(Path(FOLDER).parts) - 1]
+            if not (around / "saved_model.pb").is_file():
+                return None
+            directory = str(around)
+        else:
+            directory = newest_version(model)
+        if hash_of(directory) != self._baseline.model:
+            raise BaselineError(
+                f"{directory}: not the model of this baseline; their embeddings cannot"
+                " be compared. Give the model that the baseline was pushed with."
+            )
+        servable = Servable(self._baseline.config.name, 0, directory)
+        return servable if SIGNATURE in servable.signature_defs else None
+
+    def run(self) -> Report:
+        """Reads all logs once and compares them."""
+        baseline, seen = self._baseline, Seen()
+        files = log_files(self._logs)
+        since = seconds_since(self._since) if self._since else 0.0
+        reservoir = Reservoir(_MOST_ROWS)
+        kept: dict[int, dict[Column, Value]] = {}
+        sample = None
+        if self._servable is not None and baseline.axes:
+            sample = EmbeddingSample(
+                baseline.config, self._servable, baseline.axes, _EMBEDDED_ROWS
+            )
+        for row in logged_rows(baseline.config, files, seen, baseline.version, since):
+            slot = reservoir.slot()
+            if slot is not None:
+                kept[slot] = observed(baseline.config, row)
+            if sample is not None:
+                sample.offer(row)
+        table = self._without_redacted(table_of(kept.values()), seen)
+        embedded = sample.rows() if sample else []
+        table |= table_of(embedded)
+        checks = compare(
+            baseline.statistics,
+            statistics_of(table, baseline.bins),
+            baseline.bins,
+            self._monitoring,
+        )
+        return Report(
+            model_name=baseline.config.name,
+            version=baseline.version,
+            time=time.time(),
+            rows=seen.rows,
+            compared_rows=len(kept),
+            embedded_rows=len(embedded),
+            baseline_rows=baseline.rows,
+            checks=tuple(checks),
+            notes=tuple(self._notes(seen, files)),
+        )
+
+    def _without_redacted(
+        self, table: Mapping[Column, list[Value]], seen: Seen
+    ) -> dict[Column, list[Value]]:
+        """Nothing of what was sent can be told of an input that is redacted.
+
+        That it was there the answers still say, for the input as a whole.
+        """
+        inputs = {one.name for one in self._baseline.config.inputs}
+        return {
+            column: values
+            for column, values in table.items()
+            if column.feature not in seen.redacted
+            or (column.kind == "missing" and column.feature in inputs)
+        }
+
+    def _notes(self, seen: Seen, files: list[str]) -> list[str]:
+        notes = []
+        if not files:
+            notes.append(
+                f"no files in {self._logs}, and none whose path begins so; expected the"
+                " folder or the filename_prefix of a server's request logs"
+            )
+        elif not seen.rows:
+            wanted = f"version {self._baseline.version or 'any'}"
+            notes.append(
+                f"no row of the baseline's model ({wanted}) in {len(files)} files"
+            )
+        for reason, count in sorted(seen.left_out.items()):
+            notes.append(f"left out: {count:,} × {reason}")
+        notes += seen.damaged
+        if seen.redacted:
+            names = ", ".join(sorted(seen.redacted))
+            notes.append(f"redacted by the server, so not compared: {names}")
+        if seen.rows > _MOST_ROWS:
+            notes.append(
+                f"a sample of {_MOST_ROWS:,} of {seen.rows:,} rows is compared"
+            )
+        if self._baseline.axes and self._servable is None:
+            notes.append("embeddings are not compared: give --model")
+        return notes
+
+
+def watch(
+    monitor: Monitor,
+    console: Console,
+    *,
+    output: str | None = None,
+    textfile: str | None = None,
+    metrics_port: int | None = None,
+    interval: float | None = None,
+) -> int:
+    """Runs a monitor once, or every `interval` seconds until SIGINT or SIGTERM.
+
+    Args:
+        monitor: what to run.
+        console: where to show each report.
+        output: JSON file of the newest report.
+        textfile: gauges for the node exporter's textfile collector.
+        metrics_port: gauges at http://HOST:PORT/metrics; 0 = a free port.
+        interval: seconds from the start of a run to that of the next; None = once.
+
+    Returns:
+        The exit status: 0, or 3 where it ran once and something drifted.
+
+    Raises:
+        LogError: it ran once, and there was no row to compare.
+        MonitorError: a port to be asked at, and an end before anybody can ask.
+    """
+    if metrics_port is not None and interval is None:
+        raise MonitorError("--metrics_port: needs --interval, or it ends at once.")
+    gauges, stop = Gauges(), threading.Event()
+    server: Any = None
+    if interval is not None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+    if metrics_port is not None:
+        from prometheus_client import start_http_server
+
+        server, _ = start_http_server(metrics_port, registry=registry_of(gauges))
+        console.print(f"gauges at http://0.0.0.0:{server.server_port}/metrics")
+    while True:
+        started = time.monotonic()
+        report = gauges.report = monitor.run()
+        show(report, console)
+        if output:
+            write_json(report, output)
+        if textfile:
+            write_textfile(gauges, textfile)
+        if interval is None:
+            if not report.rows:
+                raise LogError("nothing to compare: " + "; ".join(report.notes))
+            return DRIFT if report.drifted else NO_DRIFT
+        if stop.wait(max(0.0, interval - (time.monotonic() - started))):
+            break
+    if server is not None:
+        server.shutdown()
+        server.server_close()
+    return NO_DRIFT
