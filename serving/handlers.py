@@ -1,52 +1,44 @@
 """What the server's methods do, whatever protocol asks: both fronts call these."""
 
 import asyncio
-import contextlib
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import grpc
 from tensorflow_serving.apis import (
+    classification_pb2,
+    inference_pb2,
     model_management_pb2,
     predict_pb2,
+    regression_pb2,
     status_pb2,
 )
 
-from serving import predict as answers
-from serving import wire
+from serving import inference, predict, tensors, wire
+from serving.calls import Call, Calls
 from serving.engine import Engine
 from serving.metrics import Metrics
 from serving.models import Models
 from serving.options import Limits
+from serving.request_log import RequestLogs
 from serving.servable import DEFAULT_SIGNATURE, Servable
-from serving.status import ServingError
 from serving.tensors import Array
 
-
-@dataclass
-class Call:
-    """One request in the server.
-
-    Attributes:
-        api: the method: `Predict`, `Classify` ...
-        entrypoint: `GRPC` or `REST`.
-        model: the model's name once it was found, for the metrics.
-        status: gRPC's name of the code that it was answered with.
-    """
-
-    api: str
-    entrypoint: str
-    model: str = ""
-    status: str = "OK"
+__all__ = ["Call", "Handlers"]
 
 
 class Handlers:
     """The API methods over protos and arrays.
 
     Every method takes the `Call` that `admit` gave, and raises `ServingError`.
+
+    Args:
+        models: the models that are served.
+        engine: runs them.
+        limits: what is refused before any work is spent on it.
+        metrics: hears of every request.
+        request_log: keeps a sample of the requests.
+        tensor_content: answer Predict in `tensor_content` rather than typed fields.
     """
 
     def __init__(
@@ -55,59 +47,41 @@ class Handlers:
         engine: Engine,
         limits: Limits | None = None,
         metrics: Metrics | None = None,
-        request_log: Any = None,
+        request_log: RequestLogs | None = None,
+        tensor_content: bool = False,
     ) -> None:
         self.models = models
         self.engine = engine
         self.limits = limits or Limits()
         self.metrics = metrics or Metrics()
-        self.request_log = request_log
-        self._in_flight = 0
+        self.request_log = request_log or RequestLogs()
+        self._content = tensor_content
+        self._calls = Calls(self.limits, self.metrics)
 
-    @contextlib.contextmanager
-    def admit(self, api: str, entrypoint: str) -> Iterator[Call]:
-        """A request's stay in the server: counted, timed, and refused when too many.
+    def admit(self, api: str, entrypoint: str) -> Call:
+        """A request's stay in the server, for a `with`: counted, timed, limited.
 
         Raises:
-            ServingError: RESOURCE_EXHAUSTED.
+            ServingError: RESOURCE_EXHAUSTED where there are too many, on entering.
         """
-        call = Call(api, entrypoint)
-        began = time.perf_counter()
-        self._in_flight += 1
-        self.metrics.in_flight(1)
-        try:
-            if self._in_flight > self.limits.max_concurrent_requests:
-                raise ServingError(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    f"{self.limits.max_concurrent_requests} requests are in the "
-                    "server, which is its limit; try again later",
-                )
-            yield call
-        except ServingError as error:
-            call.status = error.code.name
-            raise
-        except Exception:
-            call.status = "INTERNAL"
-            raise
-        except BaseException:
-            call.status = "CANCELLED"
-            raise
-        finally:
-            self._in_flight -= 1
-            self.metrics.in_flight(-1)
-            self.metrics.request(
-                call.model, api, entrypoint, call.status, time.perf_counter() - began
-            )
+        return Call(self._calls, api, entrypoint)
 
-    async def predict(self, request: Any, call: Call) -> Any:
-        """Answers a `PredictRequest` with a `PredictResponse`."""
+    async def predict(self, data: bytes, call: Call) -> bytes:
+        """Answers the bytes of a `PredictRequest` with those of a `PredictResponse`."""
+        request = wire.Request(data)
         with self.models.use(request) as servable:
             call.model = servable.name
             name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-            definition = servable.signature(name)
-            inputs = wire.inputs(request)
-            found = await self.engine.run(servable, name, inputs, request.output_filter)
-            return answers.response(servable, name, definition, found)
+            servable.signature(name)
+            inputs = request.inputs(self.limits.max_tensor_elements)
+            found = await self._run(servable, name, inputs, call, request.output_filter)
+            dtypes = servable.output_dtypes(name)
+            answer = wire.write(
+                servable.name, servable.version, name, found, dtypes, self._content
+            )
+            if self.request_log.sample(servable.name):
+                self.request_log.write(servable.name, "predict", data, answer)
+            return answer
 
     async def predict_arrays(
         self,
@@ -129,18 +103,112 @@ class Handlers:
         Returns:
             The version that answered, and its outputs by name.
         """
-        request = predict_pb2.PredictRequest(model_spec=spec)
+        request = predict_pb2.PredictRequest(model_spec=spec, output_filter=outputs)
         with self.models.use(request) as servable:
             call.model = servable.name
             name = spec.signature_name or DEFAULT_SIGNATURE
-            inputs = make_inputs(servable.signature(name))
-            return servable, await self.engine.run(servable, name, inputs, outputs)
+            definition = servable.signature(name)
+            inputs = make_inputs(definition)
+            found = await self._run(servable, name, inputs, call, outputs)
+            if self.request_log.sample(servable.name):
+                for key, array in inputs.items():
+                    dtype = definition.inputs[key].dtype
+                    tensors.to_proto(array, request.inputs[key], dtype)
+                answer = predict.response(servable, name, definition, found)
+                self.request_log.write(servable.name, "predict", request, answer)
+            return servable, found
+
+    async def classify(self, request: Any, call: Call) -> Any:
+        """Answers a `ClassificationRequest` with a `ClassificationResponse`."""
+        response = classification_pb2.ClassificationResponse()
+        with self.models.use(request) as servable:
+            call.model = servable.name
+            name, definition = inference.signature(
+                servable, request.model_spec, "No signature was found with the name: "
+            )
+            wanted = inference.classify_outputs(definition)
+            examples = inference.examples(request.input)
+            inputs = {inference.INPUTS: examples}
+            found = await self._run(servable, name, inputs, call, wanted)
+            result = inference.classifications(found, len(examples))
+            response.result.CopyFrom(result)
+            inference.fill_spec(response.model_spec, servable, name)
+            if self.request_log.sample(servable.name):
+                self.request_log.write(servable.name, "classify", request, response)
+        return response
+
+    async def regress(self, request: Any, call: Call) -> Any:
+        """Answers a `RegressionRequest` with a `RegressionResponse`."""
+        response = regression_pb2.RegressionResponse()
+        with self.models.use(request) as servable:
+            call.model = servable.name
+            name, definition = inference.signature(
+                servable, request.model_spec, "No signature was found with the name: "
+            )
+            wanted = inference.regress_outputs(definition)
+            examples = inference.examples(request.input)
+            inputs = {inference.INPUTS: examples}
+            found = await self._run(servable, name, inputs, call, wanted)
+            response.result.CopyFrom(inference.regressions(found, len(examples)))
+            inference.fill_spec(response.model_spec, servable, name)
+            if self.request_log.sample(servable.name):
+                self.request_log.write(servable.name, "regress", request, response)
+        return response
+
+    async def multi_inference(self, request: Any, call: Call) -> Any:
+        """Answers a `MultiInferenceRequest`; every task sees the same examples."""
+        response = inference_pb2.MultiInferenceResponse()
+        with self.models.use(inference.first_task(request)) as servable:
+            call.model = servable.name
+            tasks = inference.tasks(servable, request)
+            examples = inference.examples(request.input)
+            self.metrics.examples(servable.name, len(examples))
+            inputs = {inference.INPUTS: examples}
+            runs = [
+                asyncio.ensure_future(
+                    self.engine.run(
+                        servable,
+                        one.signature,
+                        inputs,
+                        one.outputs,
+                        call.api,
+                        call.deadline,
+                    )
+                )
+                for one in tasks
+            ]
+            try:
+                found = await asyncio.gather(*runs)
+            finally:  # one that failed, or a caller that has gone, stops the others
+                for run in runs:
+                    run.cancel()
+            for one, outputs in zip(tasks, found, strict=True):
+                one.fill(response.results.add(), servable, outputs, len(examples))
+            if self.request_log.sample(servable.name):
+                kind = "multi_inference"
+                self.request_log.write(servable.name, kind, request, response)
+        return response
+
+    async def _run(
+        self,
+        servable: Servable,
+        signature: str,
+        inputs: Mapping[str, Array],
+        call: Call,
+        outputs: Sequence[str],
+    ) -> dict[str, Array]:
+        first = next(iter(inputs.values()), None)
+        if first is not None:
+            self.metrics.examples(servable.name, len(first) if first.ndim else 1)
+        return await self.engine.run(
+            servable, signature, inputs, outputs, call.api, call.deadline
+        )
 
     def metadata(self, request: Any, call: Call) -> Any:
         """Answers a `GetModelMetadataRequest`."""
         with self.models.use(request) as servable:
             call.model = servable.name
-            return answers.metadata(servable, list(request.metadata_field))
+            return predict.metadata(servable, list(request.metadata_field))
 
     async def reload(self, request: Any, call: Call) -> Any:
         """Answers a `ReloadConfigRequest` once the models that are new are served."""

@@ -74,6 +74,10 @@ class Servable:
             for key, definition in self.signature_defs.items()
         }
 
+    def has_signature(self, name: str) -> bool:
+        """Whether there is a signature of that name."""
+        return name in self._functions
+
     def signature(self, name: str) -> Any:
         """The `SignatureDef` called `name`; the default one for "".
 

@@ -7,8 +7,8 @@ large requests gain from it; small ones, and everything unusual, take the protob
 What the two ways give is the same.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from tensorflow.core.framework.tensor_pb2 import TensorProto
@@ -29,92 +29,98 @@ _DTYPE, _SHAPE, _CONTENT = 1, 2, 4
 _PACKED = {5: "float_val", 6: "double_val", 9: "scomplex_val", 12: "dcomplex_val"}
 
 
-class Request(NamedTuple):
-    """A PredictRequest with its tensors as arrays.
+class Request:
+    """A PredictRequest whose tensors are read when they are asked for.
 
     Attributes:
         model_spec: its ModelSpec, None where it has none.
-        inputs: an array for each input name.
         output_filter: names of the outputs asked for, all when empty.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT for bytes that are none.
     """
 
-    model_spec: Any
-    inputs: dict[str, Array]
-    output_filter: Sequence[str]
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._places: dict[str, tuple[int, int]] | None = None
+        self.model_spec: Any = None
+        self.output_filter: Sequence[str] = ()
+        if len(data) >= _SMALL:
+            try:
+                self._scan()
+                return
+            except _Unusual:
+                pass
+        self._parse()
 
     def HasField(self, name: str) -> bool:
         """As a proto's, for `Models.use`."""
         return name == "model_spec" and self.model_spec is not None
+
+    def inputs(self, max_elements: int = tensors.MAX_ELEMENTS) -> dict[str, Array]:
+        """An array for each input name.
+
+        Raises:
+            ServingError: INVALID_ARGUMENT for a malformed tensor, which it names.
+        """
+        if self._places is not None:
+            try:
+                return {
+                    name: _named(_tensor, name, self._data, start, stop, max_elements)
+                    for name, (start, stop) in self._places.items()
+                }
+            except _Unusual:
+                self._parse()
+        return inputs(self._message, max_elements)
+
+    def _parse(self) -> None:
+        try:
+            self._message = predict_pb2.PredictRequest.FromString(self._data)
+        except Exception as error:  # DecodeError, of whichever protobuf implementation
+            raise ServingError.invalid("the request is not a PredictRequest") from error
+        spec, known = self._message.model_spec, self._message.HasField("model_spec")
+        self.model_spec = spec if known else None
+        self.output_filter = list(self._message.output_filter)
+
+    def _scan(self) -> None:
+        data = self._data
+        spec = None
+        places: dict[str, tuple[int, int]] = {}
+        outputs: list[str] = []
+        for field, kind, start, stop in _fields(data, 0, len(data)):
+            if field == 1 and kind == _BYTES and spec is None:
+                spec = _parsed(model_pb2.ModelSpec, data, start, stop)
+            elif field == 2 and kind == _BYTES:
+                name, at, end = _entry(data, start, stop)
+                places[name] = at, end
+            elif field == 3 and kind == _BYTES:
+                outputs.append(_text(data, start, stop))
+            else:
+                raise _Unusual
+        self.model_spec, self.output_filter, self._places = spec, outputs, places
 
 
 class _Unusual(Exception):
     """Bytes for protobuf: rare, or no message at all."""
 
 
-def read(data: bytes, max_elements: int = tensors.MAX_ELEMENTS) -> Request:
-    """Reads a PredictRequest.
-
-    Raises:
-        ServingError: INVALID_ARGUMENT, for bytes that are none, and for a malformed
-            tensor, whose input it names.
-    """
-    if len(data) >= _SMALL:
-        try:
-            return _scan(data, max_elements)
-        except _Unusual:
-            pass
-    try:
-        message = predict_pb2.PredictRequest.FromString(data)
-    except Exception as error:  # DecodeError, of whichever protobuf implementation
-        raise ServingError.invalid("the request is not a PredictRequest") from error
-    spec = message.model_spec if message.HasField("model_spec") else None
-    return Request(spec, inputs(message, max_elements), list(message.output_filter))
-
-
 def inputs(message: Any, max_elements: int = tensors.MAX_ELEMENTS) -> dict[str, Array]:
     """The arrays of a PredictRequest message, by input name.
 
     Raises:
-        ServingError: INVALID_ARGUMENT for a malformed tensor.
+        ServingError: INVALID_ARGUMENT for a malformed tensor, which it names.
     """
-    arrays = {}
-    for name, proto in message.inputs.items():
-        try:
-            arrays[name] = tensors.to_array(proto, max_elements)
-        except ValueError as error:
-            raise _bad_tensor(name, error) from error
-    return arrays
+    return {
+        name: _named(tensors.to_array, name, proto, max_elements)
+        for name, proto in message.inputs.items()
+    }
 
 
-def _bad_tensor(name: str, error: ValueError) -> ServingError:
-    return ServingError.invalid(f"tensor parsing error: {name}: {error}")
-
-
-def _scan(data: bytes, max_elements: int) -> Request:
-    spec = None
-    arrays: dict[str, tuple[int, int]] = {}
-    outputs: list[str] = []
-    for field, kind, start, stop in _fields(data, 0, len(data)):
-        if kind != _BYTES:
-            raise _Unusual
-        if field == 1:
-            if spec is not None:  # a second one is merged into the first
-                raise _Unusual
-            spec = _parsed(model_pb2.ModelSpec, data, start, stop)
-        elif field == 2:
-            name, *place = _entry(data, start, stop)
-            arrays[name] = place[0], place[1]
-        elif field == 3:
-            outputs.append(_text(data, start, stop))
-        else:
-            raise _Unusual
-    found = {}
-    for name, (start, stop) in arrays.items():
-        try:
-            found[name] = _tensor(data, start, stop, max_elements)
-        except ValueError as error:
-            raise _bad_tensor(name, error) from error
-    return Request(spec, found, outputs)
+def _named(read: Callable[..., Array], name: str, *arguments: Any) -> Array:
+    try:
+        return read(*arguments)
+    except ValueError as error:
+        raise ServingError.invalid(f"tensor parsing error: {name}: {error}") from error
 
 
 def _entry(data: bytes, start: int, stop: int) -> tuple[str, int, int]:
@@ -178,7 +184,7 @@ def _text(data: bytes, start: int, stop: int) -> str:
         raise _Unusual from error
 
 
-def _fields(data: bytes, at: int, stop: int) -> Any:
+def _fields(data: bytes, at: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
     """Yields field number, wire type, start and end; a varint's start is its value."""
     while at < stop:
         tag, at = _varint(data, at, stop)
