@@ -1,5 +1,6 @@
 """A model server inside a process: the command, tests and notebooks start this."""
 
+import asyncio
 import threading
 from types import TracebackType
 from typing import Any
@@ -14,7 +15,7 @@ from serving.model_config import single_model
 from serving.models import Models
 from serving.options import BatchingOptions, Limits
 from serving.request_log import RequestLogs
-from serving.rest import RestServer
+from serving.rest import RestApi, RestOptions
 from serving.versions import LoadPolicy
 
 # In-flight requests end by their own deadlines; this only bounds those without one.
@@ -41,6 +42,7 @@ class ModelServer:
         batching: how requests are put together; None runs each alone.
         limits: what is refused before any work is spent on it.
         metrics: hears of every event.
+        rest: how the REST API is served.
 
     Attributes:
         port: the gRPC port in use.
@@ -68,6 +70,7 @@ class ModelServer:
         batching: BatchingOptions | None = None,
         limits: Limits | None = None,
         metrics: Metrics | None = None,
+        rest: RestOptions | None = None,
     ) -> None:
         self._models = models = Models(
             single_model(model_name, model_base_path) if config is None else config,
@@ -82,10 +85,12 @@ class ModelServer:
         self._request_logs = request_logs
         self._grpc: Any = None
         self.port = event_loop.run(self._listen(f"{host}:{port}"))
-        self._rest: RestServer | None = None
+        self._rest: RestApi | None = None
         self.rest_port: int | None = None
         if rest_api_port is not None:
-            self._rest = RestServer(models, host, rest_api_port)
+            self._rest = RestApi(
+                self._handlers, host, rest_api_port, rest or RestOptions()
+            )
             self.rest_port = self._rest.port
 
     async def _listen(self, address: str) -> int:
@@ -115,21 +120,25 @@ class ModelServer:
                 return
         event_loop.run(self._grpc.start())
         if self._rest is not None:
-            self._rest.start()
+            event_loop.run(self._rest.start())
 
     def stop(self, grace_s: float = DRAIN_SECONDS) -> bool:
         """Accepts nothing more, finishes what is in flight, then stops.
 
         Returns False where a load is still going on in its thread.
         """
-        if self._rest is not None:
-            self._rest.stop()
-        event_loop.run(self._grpc.stop(grace_s))
+        event_loop.run(self._drain(grace_s))
         self._engine.close()
         stopped = self._models.stop()
         if self._request_logs is not None:
             self._request_logs.close()
         return stopped
+
+    async def _drain(self, grace_s: float) -> None:
+        fronts = [self._grpc.stop(grace_s)]
+        if self._rest is not None:
+            fronts.append(self._rest.stop(grace_s))
+        await asyncio.gather(*fronts)
 
     def __enter__(self) -> "ModelServer":
         self.start()
