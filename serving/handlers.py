@@ -39,6 +39,8 @@ class Handlers:
         metrics: hears of every request.
         request_log: keeps a sample of the requests.
         tensor_content: answer Predict in `tensor_content` rather than typed fields.
+        check_methods: Classify and Regress want the signatures' method names to be
+            theirs.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Handlers:
         metrics: Metrics | None = None,
         request_log: RequestLogs | None = None,
         tensor_content: bool = False,
+        check_methods: bool = False,
     ) -> None:
         self.models = models
         self.engine = engine
@@ -56,6 +59,7 @@ class Handlers:
         self.metrics = metrics or Metrics()
         self.request_log = request_log or RequestLogs()
         self._content = tensor_content
+        self._check_methods = check_methods
         self._calls = Calls(self.limits, self.metrics)
 
     def admit(self, api: str, entrypoint: str) -> Call:
@@ -126,7 +130,7 @@ class Handlers:
             name, definition = inference.signature(
                 servable, request.model_spec, "No signature was found with the name: "
             )
-            wanted = inference.classify_outputs(definition)
+            wanted = inference.classify_outputs(definition, self._check_methods)
             examples = inference.examples(request.input)
             inputs = {inference.INPUTS: examples}
             found = await self._run(servable, name, inputs, call, wanted)
@@ -145,7 +149,7 @@ class Handlers:
             name, definition = inference.signature(
                 servable, request.model_spec, "No signature was found with the name: "
             )
-            wanted = inference.regress_outputs(definition)
+            wanted = inference.regress_outputs(definition, self._check_methods)
             examples = inference.examples(request.input)
             inputs = {inference.INPUTS: examples}
             found = await self._run(servable, name, inputs, call, wanted)
@@ -160,7 +164,7 @@ class Handlers:
         response = inference_pb2.MultiInferenceResponse()
         with self.models.use(inference.first_task(request)) as servable:
             call.model = servable.name
-            tasks = inference.tasks(servable, request)
+            tasks = inference.tasks(servable, request, self._check_methods)
             examples = inference.examples(request.input)
             self.metrics.examples(servable.name, len(examples))
             inputs = {inference.INPUTS: examples}

@@ -70,12 +70,16 @@ def fill_spec(spec: Any, servable: Servable, signature: str) -> None:
     spec.version.value = servable.version
 
 
-def classify_outputs(definition: Any) -> list[str]:
+def classify_outputs(definition: Any, check_method: bool = False) -> list[str]:
     """The outputs that Classify takes from a signature.
+
+    With `check_method`, the signature's method name has to be Classify's.
 
     Raises:
         ServingError: INVALID_ARGUMENT or FAILED_PRECONDITION for one that does not fit.
     """
+    if check_method:
+        _check_method(definition, "classification", CLASSIFY)
     _check_input(definition, "classification")
     if len(definition.outputs) not in (1, 2):
         raise ServingError.invalid(
@@ -90,12 +94,16 @@ def classify_outputs(definition: Any) -> list[str]:
     return found
 
 
-def regress_outputs(definition: Any) -> list[str]:
+def regress_outputs(definition: Any, check_method: bool = False) -> list[str]:
     """The outputs that Regress takes from a signature.
+
+    With `check_method`, the signature's method name has to be Regress's.
 
     Raises:
         ServingError: INVALID_ARGUMENT or FAILED_PRECONDITION for one that does not fit.
     """
+    if check_method:
+        _check_method(definition, "regression", REGRESS)
     _check_input(definition, "regression")
     if len(definition.outputs) != 1:
         raise ServingError.invalid("Expected one output Tensor.")
@@ -104,6 +112,14 @@ def regress_outputs(definition: Any) -> list[str]:
             f"No regression outputs found in SignatureDef: {definition}"
         )
     return [OUTPUTS]
+
+
+def _check_method(definition: Any, kind: str, method: str) -> None:
+    if definition.method_name != method:
+        raise ServingError.invalid(
+            f"Expected {kind} signature method_name to be {method}. Was: "
+            f"{definition.method_name}"
+        )
 
 
 def _check_input(definition: Any, kind: str) -> None:
@@ -224,7 +240,7 @@ def first_task(request: Any) -> Any:
     return inference_pb2.InferenceTask(model_spec=model_pb2.ModelSpec())
 
 
-def tasks(servable: Servable, request: Any) -> list[Task]:
+def tasks(servable: Servable, request: Any, check_method: bool = False) -> list[Task]:
     """The tasks of a MultiInferenceRequest.
 
     Raises:
@@ -248,9 +264,9 @@ def tasks(servable: Servable, request: Any) -> list[Task]:
             servable, one.model_spec, "Requested signature not found in model graph: "
         )
         if one.method_name == CLASSIFY:
-            outputs = classify_outputs(definition)
+            outputs = classify_outputs(definition, check_method)
         elif one.method_name == REGRESS:
-            outputs = regress_outputs(definition)
+            outputs = regress_outputs(definition, check_method)
         else:
             raise ServingError(
                 grpc.StatusCode.UNIMPLEMENTED,
