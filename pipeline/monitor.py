@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -204,31 +205,63 @@ def watch(
     """
     if metrics_port is not None and interval is None:
         raise MonitorError("--metrics_port: needs --interval, or it ends at once.")
-    gauges, stop = Gauges(), threading.Event()
-    server: Any = None
-    if interval is not None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
-    if metrics_port is not None:
-        from prometheus_client import start_http_server
+    if interval is None:
+        gauges = Gauges()
+        report = _once(monitor, gauges, console, output, textfile)
+        if not report.rows:
+            raise LogError("nothing to compare: " + "; ".join(report.notes))
+        return DRIFT if report.drifted else NO_DRIFT
+    with _stopping() as stop, _asked_at(metrics_port, console) as gauges:
+        while not stop.is_set():
+            started = time.monotonic()
+            _once(monitor, gauges, console, output, textfile)
+            stop.wait(max(0.0, interval - (time.monotonic() - started)))
+    return NO_DRIFT
 
-        server, _ = start_http_server(metrics_port, registry=registry_of(gauges))
-        console.print(f"gauges at http://0.0.0.0:{server.server_port}/metrics")
-    while True:
-        started = time.monotonic()
-        report = gauges.report = monitor.run()
-        show(report, console)
-        if output:
-            write_json(report, output)
-        if textfile:
-            write_textfile(gauges, textfile)
-        if interval is None:
-            if not report.rows:
-                raise LogError("nothing to compare: " + "; ".join(report.notes))
-            return DRIFT if report.drifted else NO_DRIFT
-        if stop.wait(max(0.0, interval - (time.monotonic() - started))):
-            break
-    if server is not None:
+
+def _once(
+    monitor: Monitor,
+    gauges: Gauges,
+    console: Console,
+    output: str | None,
+    textfile: str | None,
+) -> Report:
+    report = gauges.report = monitor.run()
+    show(report, console)
+    if output:
+        write_json(report, output)
+    if textfile:
+        write_textfile(gauges, textfile)
+    return report
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set."""
+    stop = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _asked_at(port: int | None, console: Console) -> Iterator[Gauges]:
+    """Gauges, at a port of this machine where one is given."""
+    from prometheus_client import start_http_server
+
+    gauges = Gauges()
+    if port is None:
+        yield gauges
+        return
+    server, thread = start_http_server(port, registry=registry_of(gauges))
+    console.print(f"gauges at http://0.0.0.0:{server.server_port}/metrics")
+    try:
+        yield gauges
+    finally:
         server.shutdown()
         server.server_close()
-    return NO_DRIFT
+        thread.join()

@@ -930,6 +930,7 @@ _DATASET = "tests/contracts/test_dataset.py"
 _AUGMENTATION = "tests/trainer/test_augmentation.py"
 _HEADS = "tests/trainer/test_heads.py"
 _MODEL = "tests/trainer/test_model.py"
+_MONITORING = "tests/contracts/test_monitoring_keys.py"
 _OPTIMIZER = "tests/trainer/test_optimizer.py"
 _PRESETS = "tests/trainer/test_presets.py"
 _TEXT = "tests/trainer/test_text.py"
@@ -1015,6 +1016,8 @@ COVERED: dict[str, str] = {
     **_under("evaluation", "slices", HERE),
     **_under("evaluation.thresholds", "metric head minimum maximum", HERE),
     **_under("evaluation.thresholds", "max_worsening every_slice", HERE),
+    **_under("monitoring", "missing_rate numeric categorical label score", _MONITORING),
+    **_under("monitoring", "embedding min_rows false_alarm_rate", _MONITORING),
 }  # fmt: skip
 
 
