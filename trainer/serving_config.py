@@ -86,6 +86,9 @@ class RequestLogConfig:
     sampling_rate: float = option(
         0.0, "Share of the requests kept; 0 = none, for they are somebody's data."
     )
+    redact_inputs: tuple[str, ...] = option(
+        (), "Inputs whose values are left out of what is kept; `all` is every one."
+    )
     claim: str | None = option(
         None,
         "PersistentVolumeClaim that keeps the logs of all pods; null = each pod's go"

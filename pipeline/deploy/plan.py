@@ -214,6 +214,9 @@ class Plan:
         if serving.versions.labels:
             # At the start no version is there yet that a label could point at.
             flags["allow_version_labels_for_unavailable_models"] = "true"
+        if self.logs_requests and serving.request_log.redact_inputs:
+            hidden = ",".join(serving.request_log.redact_inputs)
+            flags["request_log_redact_inputs"] = hidden
         return [f"--{name}={value}" for name, value in flags.items()]
 
 

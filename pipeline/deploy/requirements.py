@@ -7,6 +7,7 @@ with `--no-deps`: what was tested is what is served.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from importlib import metadata
@@ -64,6 +65,7 @@ def library_path(folder: str) -> str:
     )
 
 
+@functools.cache
 def _pins(gpu: bool) -> dict[str, str]:
     pins: dict[str, str] = {}
     for name in (*SERVER_NEEDS, *((_GPU,) if gpu else ())):
