@@ -29,11 +29,6 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
             "REST answers carry CORS headers, for pages from elsewhere",
         ),
         Flag(
-            "rest_api_num_threads", _POSITIVE, 4 * _CORES, _A_POSITIVE,
-            "JSON bodies that are read and printed at a time",
-            shown="4 × cores",
-        ),
-        Flag(
             "grpc_channel_arguments", arguments, (), "name=value,name=value",
             "gRPC's own options, `grpc.max_connection_age_ms=2000`",
         ),
@@ -205,6 +200,8 @@ FLAGS = {flag.name: flag for group in GROUPS.values() for flag in group}
 
 # tensorflow_model_server's flags that are not here -> why, or what to use.
 ABSENT = {
+    "rest_api_num_threads": "large JSON bodies are read in two threads, of which Python "
+    "runs one at a time; use --worker_processes",
     "enable_per_model_batching_parameters": "one batching file holds for all models",
     "num_unload_threads": "each model unloads in a thread of its own",
     "flush_filesystem_caches": "the page cache is left alone",

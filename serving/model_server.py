@@ -5,10 +5,9 @@ import threading
 from types import TracebackType
 from typing import Any
 
-import grpc
-
-from serving import event_loop, grpc_api
+from serving import event_loop
 from serving.engine import Engine
+from serving.grpc_server import GrpcOptions, GrpcServer
 from serving.handlers import Handlers
 from serving.metrics import Metrics
 from serving.model_config import single_model
@@ -42,9 +41,15 @@ class ModelServer:
         batching: how requests are put together; None runs each alone.
         limits: what is refused before any work is spent on it.
         metrics: hears of every event.
+        grpc: how the gRPC front listens.
         rest: how the REST API is served.
+        tensor_content: answer Predict in `tensor_content` rather than typed fields.
+        check_methods: Classify and Regress want the signatures' method names to be
+            theirs.
+        no_reload: why HandleReloadConfigRequest is refused, if it is.
 
     Attributes:
+        models: the models that are served.
         port: the gRPC port in use.
         rest_port: the HTTP port in use, or None.
 
@@ -70,21 +75,34 @@ class ModelServer:
         batching: BatchingOptions | None = None,
         limits: Limits | None = None,
         metrics: Metrics | None = None,
+        grpc: GrpcOptions | None = None,
         rest: RestOptions | None = None,
+        tensor_content: bool = False,
+        check_methods: bool = False,
+        no_reload: str = "",
     ) -> None:
-        self._models = models = Models(
+        self.models = Models(
             single_model(model_name, model_base_path) if config is None else config,
             policy,
             metrics=metrics,
             request_logs=request_logs,
             allow_unavailable_labels=allow_unavailable_labels,
             load_threads=load_threads,
+            no_reload=no_reload,
         )
         self._engine = Engine(batching, metrics, max_threads)
-        self._handlers = Handlers(models, self._engine, limits, metrics, request_logs)
+        self._handlers = Handlers(
+            self.models,
+            self._engine,
+            limits,
+            metrics,
+            request_logs,
+            tensor_content,
+            check_methods,
+        )
         self._request_logs = request_logs
-        self._grpc: Any = None
-        self.port = event_loop.run(self._listen(f"{host}:{port}"))
+        self._grpc = event_loop.run(self._listen(host, port, grpc or GrpcOptions()))
+        self.port = self._grpc.port
         self._rest: RestApi | None = None
         self.rest_port: int | None = None
         if rest_api_port is not None:
@@ -93,20 +111,9 @@ class ModelServer:
             )
             self.rest_port = self._rest.port
 
-    async def _listen(self, address: str) -> int:
-        options = [
-            # -1 is no limit but the protobuf's 2 GiB
-            ("grpc.max_send_message_length", -1),
-            ("grpc.max_receive_message_length", -1),
-            # Two servers on one port would share its requests without a word.
-            ("grpc.so_reuseport", 0),
-        ]
-        self._grpc = grpc.aio.server(options=options)
-        grpc_api.register(self._grpc, self._handlers)
-        try:
-            return int(self._grpc.add_insecure_port(address))
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}; is it in use?") from error
+    async def _listen(self, host: str, port: int, options: GrpcOptions) -> GrpcServer:
+        # On the loop, where grpc.aio wants its servers to be made.
+        return GrpcServer(self._handlers, host, port, options)
 
     def start(self, stop: threading.Event | None = None) -> None:
         """Loads what is on disk, then listens.
@@ -114,8 +121,8 @@ class ModelServer:
         Returns once the first look at the disk is done: the model is served, or its
         status tells why not. Setting `stop` ends the wait early.
         """
-        self._models.start()
-        while not self._models.wait_first_look(0.1):
+        self.models.start()
+        while not self.models.wait_first_look(0.1):
             if stop is not None and stop.is_set():
                 return
         event_loop.run(self._grpc.start())
@@ -129,7 +136,7 @@ class ModelServer:
         """
         event_loop.run(self._drain(grace_s))
         self._engine.close()
-        stopped = self._models.stop()
+        stopped = self.models.stop()
         if self._request_logs is not None:
             self._request_logs.close()
         return stopped

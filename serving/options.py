@@ -83,16 +83,6 @@ class MonitoringOptions:
 
 
 @dataclass(frozen=True)
-class RestOptions:
-    """How the REST front answers."""
-
-    timeout_in_ms: int = 30_000
-    enable_cors_support: bool = False
-    num_threads: int = field(default_factory=lambda: 4 * (os.cpu_count() or 1))
-    """Bodies that are read and printed at a time."""
-
-
-@dataclass(frozen=True)
 class TlsOptions:
     """TF Serving's SSLConfig: PEM texts; `client_verify` asks for client certificates."""
 

@@ -10,11 +10,12 @@ import hmac
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
 
+from serving.status import ServingError
 from serving.text_config import ConfigFileError
 
 _log = logging.getLogger(__name__)
@@ -22,7 +23,6 @@ _log = logging.getLogger(__name__)
 _SCHEME = "bearer "
 _LOOK_SECONDS = 1.0
 _OPEN = "/grpc.health.v1.Health/"
-REFUSAL = "a valid bearer token is required: `authorization: Bearer TOKEN`"
 
 
 class Tokens:
@@ -38,8 +38,19 @@ class Tokens:
         self._state = self._stat()
         self._digests = self._read()
 
-    def allow(self, authorization: str | None) -> bool:
-        """Whether the value of an `authorization` header carries one of the tokens."""
+    def refusal(self, headers: Mapping[str, str]) -> ServingError | None:
+        """Why a request with these headers may not ask, or None.
+
+        UNAUTHENTICATED unless `authorization` carries one of the tokens.
+        """
+        if self._allow(headers.get("authorization")):
+            return None
+        return ServingError(
+            grpc.StatusCode.UNAUTHENTICATED,
+            "a valid bearer token is required: `authorization: Bearer TOKEN`",
+        )
+
+    def _allow(self, authorization: str | None) -> bool:
         self._look()
         if authorization is None or not authorization.lower().startswith(_SCHEME):
             return False
@@ -115,11 +126,14 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     ) -> Any:
         """Called by gRPC for each call."""
         if not details.method.startswith(_OPEN):
-            headers = dict(details.invocation_metadata)
-            if not self._tokens.allow(headers.get("authorization")):
-                return grpc.unary_unary_rpc_method_handler(_refuse)
+            refusal = self._tokens.refusal(dict(details.invocation_metadata))
+            if refusal is not None:
+                return grpc.unary_unary_rpc_method_handler(_refuse_with(refusal))
         return await continuation(details)
 
 
-async def _refuse(_: Any, context: grpc.aio.ServicerContext) -> None:
-    await context.abort(grpc.StatusCode.UNAUTHENTICATED, REFUSAL)
+def _refuse_with(refusal: ServingError) -> Callable[[Any, Any], Awaitable[None]]:
+    async def refuse(_: Any, context: grpc.aio.ServicerContext) -> None:
+        await context.abort(refusal.code, refusal.message)
+
+    return refuse

@@ -138,7 +138,7 @@ def test_from_empty_folder_to_sigterm(empty_server: tuple[Process, Path]) -> Non
 def test_importing_the_server_brings_neither_keras_nor_tfx(legacy: str) -> None:
     """Also below a process that imported Transform, which sets the variable."""
     code = (
-        "import serving.server, serving.client, serving.media, sys;"
+        "import serving.configured, serving.client, serving.media, sys;"
         "print([m for m in ('keras', 'tf_keras', 'tfx', 'apache_beam', 'trainer',"
         " 'pipeline', 'tensorflow_io', 'tensorflow_text') if m in sys.modules]);"
         "import tensorflow as tf; print(tf.keras.layers.Dense(1).units)"
