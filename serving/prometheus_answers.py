@@ -165,10 +165,13 @@ class AnswerCounts:
         return count
 
     def _abstained(self, model: str, head: str) -> Callable[[Array, Outputs], None]:
-        abstentions = self._abstentions(model, head)
+        abstained = self._abstentions(model, head, "true")
+        answered = self._abstentions(model, head, "false")
 
         def count(array: Array, _: Outputs) -> None:
-            abstentions.inc(int(np.count_nonzero(array)))
+            unsure = int(np.count_nonzero(array))
+            abstained.inc(unsure)
+            answered.inc(len(array) - unsure)
 
         return count
 

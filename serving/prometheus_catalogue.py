@@ -204,8 +204,9 @@ CATALOGUE = (
     Metric(
         "polymodal_abstentions_total",
         "counter",
-        ("model_name", "head"),
-        "Examples whose top score was below the head's abstain_below.",
+        ("model_name", "head", "abstained"),
+        "Examples whose top score was below the head's abstain_below (true) or not"
+        " (false).",
     ),
     Metric(
         "polymodal_prediction_value",

@@ -135,7 +135,7 @@ EVENTS: list[tuple[Callable[[PrometheusMetrics], Any], dict[str, float]]] = [
         {'polymodal_queue_full_total{model_name="clinic"}': 1},
     ),
     (
-        lambda m: (m.in_flight(1), m.in_flight(1), m.in_flight(-1)),
+        lambda m: list(map(m.in_flight, (1, 1, -1))),
         {"polymodal_requests_in_flight": 1},
     ),
     (

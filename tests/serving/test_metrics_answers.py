@@ -123,7 +123,10 @@ def test_abstentions_are_counted(metrics: PrometheusMetrics) -> None:
     outputs = {"finding_abstained": np.array([True, False, True])}
     metrics.answers("clinic", 3, outputs)
     found = series(metrics, "polymodal_abstentions_total")
-    assert found == {'{model_name="clinic",head="finding"}': 2}
+    assert found == {
+        '{model_name="clinic",head="finding",abstained="true"}': 2,
+        '{model_name="clinic",head="finding",abstained="false"}': 1,
+    }
 
 
 def test_numbers_of_either_sign_are_counted(metrics: PrometheusMetrics) -> None:
