@@ -30,6 +30,7 @@ SERVER_NEEDS = (
     "protobuf",
     "psutil",
     "pydicom",
+    "pyyaml",
     "tensorflow",
     "tensorflow-io",
     "tensorflow-serving-api",

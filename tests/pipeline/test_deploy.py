@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -231,7 +232,12 @@ def test_a_contradiction_is_told(serving: dict[str, object], said: str) -> None:
 
 
 def test_documents_keep_their_comments_and_their_contents() -> None:
-    body = {"a": [{"b": 1, "c": "x\n  y\n"}, [], "t"], "d": {}, "e": None, "f": "p\nq"}
+    body: dict[str, Any] = {
+        "a": [{"b": 1, "c": "x\n  y\n"}, [], "t"],
+        "d": {},
+        "e": None,
+        "f": "p\nq",
+    }
     document = Document(body, "Head.", {"a.0.b": "First.", "d": "Empty."})
     assert document.text() == (
         "# Head.\n"
@@ -253,3 +259,31 @@ def test_documents_keep_their_comments_and_their_contents() -> None:
     assert yaml.safe_load(document.text()) == body
     with pytest.raises(KeyError, match="a.1.b"):
         Document(body, notes={"a.1.b": "Nothing there."}).text()
+
+
+def test_the_examples_are_what_deploy_writes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from scripts import deploy_examples
+
+    assert deploy_examples.main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_a_stale_example_is_noticed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from scripts import deploy_examples
+
+    monkeypatch.setattr(deploy_examples, "ROOT", tmp_path)
+    monkeypatch.setattr(deploy_examples, "TARGET", tmp_path / "examples")
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline/demo.yaml").write_text(to_yaml(config()), encoding="utf-8")
+    assert deploy_examples.main([]) == 0
+    assert deploy_examples.main(["--check"]) == 0
+    (tmp_path / "examples/gpu/compose.yaml").unlink()
+    assert deploy_examples.main(["--check"]) == 1
+    assert capsys.readouterr().err == (
+        "examples is stale (gpu/compose.yaml): python scripts/deploy_examples.py\n"
+    )
