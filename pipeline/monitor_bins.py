@@ -77,14 +77,13 @@ def numeric_bins(values: Sequence[float]) -> Bins:
     """
     numbers = np.asarray(values, np.float64)
     count = int(np.clip(len(numbers) // _ROWS_PER_BIN, 2, _MOST_BINS))
-    shares = np.linspace(0, 1, count + 1)
+    shares = np.arange(count + 1) / count
     # Values that occur, none in between: a point mass must not share its edge.
     low, *edges, high = np.quantile(numbers, shares, method="inverted_cdf")
-    if low == edges[0]:
-        edges.append(low)
+    masses = [low] if low == edges[0] else []
     if high == edges[-1]:
-        edges.append(np.nextafter(high, np.inf))
-    return Bins(edges=tuple(float(edge) for edge in np.unique(edges)))
+        masses.append(np.nextafter(high, np.inf))
+    return Bins(edges=tuple(float(edge) for edge in np.unique([*edges, *masses])))
 
 
 def category_bins(values: Sequence[Value]) -> Bins:

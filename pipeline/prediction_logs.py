@@ -187,7 +187,7 @@ def _raw_rows(
     arrays = {key: to_array(inputs[key]).reshape(-1) for key in keys if key in inputs}
     hidden = {key for key in keys if key not in inputs or _emptied(inputs[key])}
     counts = {len(array) for array in (*arrays.values(), *outputs.values())}
-    (count,) = counts  # ValueError where they differ
+    (count,) = counts  # ValueError where they differ, as below
     return [
         AnsweredRow(
             values_of(config, arrays, at),
@@ -210,33 +210,32 @@ def _emptied(tensor: Any) -> bool:
 def _example_rows(
     config: Config, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
 ) -> list[AnsweredRow]:
-    """Rows of serialized tf.Examples; an emptied feature, or row, is hidden."""
+    """Rows of serialized tf.Examples; an emptied feature is hidden.
+
+    An empty tf.Example is a row without any input, or a redacted one: what the model
+    saw of it tells, see `_revealed`.
+    """
     keys = frozenset(feature.key for feature in features(config))
     (tensor,) = list(inputs.values()) or [None]
     if tensor is None or _emptied(tensor):
         (count,) = {len(values) for values in outputs.values()}
-        examples = [b""] * count
-    else:
-        examples = to_array(tensor).reshape(-1).tolist()
+        return [
+            AnsweredRow({}, keys, {name: v[at] for name, v in outputs.items()})
+            for at in range(count)
+        ]
+    examples = to_array(tensor).reshape(-1)
+    (_,) = {len(values) for values in (examples, *outputs.values())}
     rows = []
     for at, example in enumerate(examples):
-        answers = {name: values[at] for name, values in outputs.items()}
-        if not example:
-            rows.append(AnsweredRow({}, keys, answers))
-            continue
         stored = stored_features(example)
-        values = stored_values(config, stored)
-        rows.append(
-            AnsweredRow(
-                {
-                    key: value.encode() if isinstance(value, str) else value
-                    for key, value in values.items()
-                },
-                frozenset(key for key in keys if _is_emptied(stored, key)),
-                answers,
-                stored_labels(config, stored),
-            )
-        )
+        values = {
+            key: value.encode() if isinstance(value, str) else value
+            for key, value in stored_values(config, stored).items()
+        }
+        hidden = frozenset(key for key in keys if _is_emptied(stored, key))
+        answers = {name: values[at] for name, values in outputs.items()}
+        labels = stored_labels(config, stored)
+        rows.append(AnsweredRow(values, hidden, answers, labels))
     return rows
 
 
@@ -252,6 +251,6 @@ def _revealed(config: Config, row: AnsweredRow) -> AnsweredRow:
     for one in config.inputs:
         keys = {feature.key for feature in input_features(one)}
         seen = bool(row.answers.get(present_key(one.name), False))
-        if seen and not keys & set(row.values):
+        if seen and not keys & {*row.values, *row.hidden}:
             hidden |= keys
     return AnsweredRow(row.values, frozenset(hidden), row.answers, row.labels)
