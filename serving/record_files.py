@@ -1,5 +1,6 @@
 """TFRecord files that grow, are completed, and make room for the next."""
 
+import itertools
 import os
 import socket
 import time
@@ -7,6 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.tensors import tf
+
+# Of the files of this process: their names tell their order within a second.
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -33,16 +37,16 @@ class RecordFiles:
         self._file: Any = None
         self._bytes = 0
         self._opened = 0.0
-        self._count = 0
 
     def write(self, data: bytes) -> None:
         """Appends a record."""
         if self._file is None:
-            self._count += 1
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             # Workers and machines may write beside each other.
             writer = f"{socket.gethostname()}-{os.getpid()}"
-            self._path = f"{self._prefix}-{stamp}-{writer}-{self._count:05d}.tfrecord"
+            self._path = (
+                f"{self._prefix}-{stamp}-{writer}-{next(_numbers):05d}.tfrecord"
+            )
             self._file = tf.io.TFRecordWriter(f"{self._path}.partial")
             self._bytes, self._opened = 0, time.monotonic()
         self._file.write(data)

@@ -68,6 +68,7 @@ class RequestLogs:
         self._told_dropped = 0
         self._writers: dict[str, RecordFiles] = {}
         self._thread: threading.Thread | None = None
+        self._closing = False
 
     def configure(self, configs: Mapping[str, Any]) -> None:
         """Logs these models from now on, model name -> `LoggingConfig`.
@@ -103,7 +104,8 @@ class RequestLogs:
             response: likewise; its ModelSpec goes into the metadata.
         """
         config = self._configs.get(model)
-        if config is None:  # it was reconfigured since it was sampled
+        # Reconfigured, or closed, since it was sampled.
+        if config is None or self._closing:
             return
         size = _size(request) + _size(response)
         record = _Record(model, config, kind, request, response, int(time.time()), size)
@@ -123,7 +125,7 @@ class RequestLogs:
 
     def close(self) -> None:
         """Writes what waits and completes the files; nothing is logged afterwards."""
-        self._configs = {}
+        self._closing = True
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
