@@ -46,7 +46,10 @@ __all__ = ["Client", "ClientError", "LocalModel", "RowError", "local"]
 
 # Only what never reached a model is asked again: four more times within some seconds,
 # enough for a server that restarts behind a load balancer. gRPC's own cap is five.
-_RETRY = {
+_SERVICE_CONFIG = {
+    # Of all servers that a name stands for, not the first alone: behind a headless
+    # Kubernetes Service each has its own address.
+    "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
         {
             "name": [{"service": "tensorflow.serving.PredictionService"}],
@@ -63,7 +66,7 @@ _RETRY = {
 _OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    ("grpc.service_config", json.dumps(_RETRY)),
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     # A request larger than this buffer, 256 KiB by default, is never retried.
     ("grpc.per_rpc_retry_buffer_size", 256 * 2**20),
 ]
