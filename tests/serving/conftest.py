@@ -8,6 +8,7 @@ import grpc
 import pytest
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
+from benchmarks.server_process import ServerProcess
 from serving.server import ModelServer
 from serving.versions import LoadPolicy
 from tests.serving import saved_models
@@ -58,3 +59,14 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < end, "the condition did not come true in time"
         time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def fuzzed(
+    half_base: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    """A server process for the fuzz tests."""
+    from tests.serving.fuzz_targets.server import fuzzed_server
+
+    with fuzzed_server(half_base, tmp_path_factory.mktemp("fuzzed")) as server:
+        yield server
