@@ -152,16 +152,19 @@ def _judge_inputs(
         value = inputs.get(name)
         if value is None:
             continue
-        rank = len(shape)
-        if request.inputs[name].dtype != dtype or value.ndim != rank:
-            verdict.codes.add(_INVALID)
-        elif any(s not in (None, v) for s, v in zip(shape, value.shape, strict=True)):
+        if request.inputs[name].dtype != dtype or not _fits(value.shape, shape):
             verdict.codes.add(_INVALID)
         rows.add(value.shape[:1])
         if signature == "strict" and value.dtype == np.int64 and (value <= 0).any():
             verdict.codes.add(_INVALID)
     if len(rows) > 1:  # the server batches
         verdict.codes.add(_INVALID)
+
+
+def _fits(found: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(found) == len(expected) and all(
+        size in (None, one) for size, one in zip(expected, found, strict=True)
+    )
 
 
 def _run(signature: str, inputs: dict[str, Any]) -> dict[str, Any]:
