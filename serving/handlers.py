@@ -14,7 +14,7 @@ from tensorflow_serving.apis import (
     status_pb2,
 )
 
-from serving import inference, predict, tensors, wire
+from serving import inference, predict, tensors, wire, wire_response
 from serving.calls import Call, Calls
 from serving.engine import Engine
 from serving.metrics import Metrics
@@ -80,7 +80,7 @@ class Handlers:
             inputs = request.inputs(self.limits.max_tensor_elements)
             found = await self._run(servable, name, inputs, call, request.output_filter)
             dtypes = servable.output_dtypes(name)
-            answer = wire.write(
+            answer = wire_response.write(
                 servable.name, servable.version, name, found, dtypes, self._content
             )
             if self.request_log.sample(servable.name):
