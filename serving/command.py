@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if values["worker_processes"] > 1 and not workers.is_worker():
         ports = [one for one in (values["port"], values["rest_api_port"]) if one]
-        return workers.supervise(words, values["worker_processes"], _HOST, ports)
+        command = [sys.executable, "-m", "serving.server", *words]
+        return workers.supervise(command, values["worker_processes"], _HOST, ports)
     return _serve(values)
 
 

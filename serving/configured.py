@@ -1,6 +1,7 @@
 """A server as its flags say."""
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -116,6 +117,9 @@ def _configure_tensorflow(values: Mapping[str, Any]) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(between)
     if values["xla_cpu_compilation_enabled"]:
         tf.config.optimizer.set_jit("autoclustering")
+        # Without it only GPUs' graphs are; read once, with the first graph.
+        flags = os.environ.get("TF_XLA_FLAGS", "")
+        os.environ["TF_XLA_FLAGS"] = f"--tf_xla_cpu_global_jit {flags}"
 
 
 def _model_config(values: Mapping[str, Any]) -> Any:

@@ -62,12 +62,12 @@ def end_with_parent(stop: threading.Event) -> None:
 
 
 def supervise(
-    arguments: Sequence[str], count: int, host: str, ports: Sequence[int]
+    command: Sequence[str], count: int, host: str, ports: Sequence[int]
 ) -> int:
     """Keeps `count` workers until SIGTERM or SIGINT; returns the exit status.
 
     Args:
-        arguments: the server's command line, given to each worker.
+        command: what starts one.
         count: how many.
         host: address that they listen on.
         ports: those that they share; all are fixed.
@@ -88,7 +88,7 @@ def supervise(
         shutil.rmtree(metrics, ignore_errors=True)
         os.makedirs(metrics)
         environment = {**os.environ, _FOLDER: folder, DIRECTORY: metrics}
-        workers = [_Worker(arguments, environment, one + 1) for one in range(count)]
+        workers = [_Worker(command, environment, one + 1) for one in range(count)]
         for worker in workers:
             worker.start()
         while not stop.wait(_LOOK_SECONDS):
@@ -132,9 +132,9 @@ class _Worker:
     """One worker's place: the process in it, and when the next may be started."""
 
     def __init__(
-        self, arguments: Sequence[str], environment: dict[str, str], number: int
+        self, command: Sequence[str], environment: dict[str, str], number: int
     ) -> None:
-        self._command = [sys.executable, "-m", "serving.server", *arguments]
+        self._command = command
         self._environment = environment
         self._number = number
         self._process: subprocess.Popen[bytes] | None = None
@@ -165,7 +165,7 @@ class _Worker:
             self._pause = _FIRST_PAUSE
         self._next_start = now + self._pause
         _log.error(
-            "worker %d ended with status %d: started again in %.0f s",
+            "worker %d ended with status %d: started again in %.1f s",
             self._number,
             status,
             self._pause,
