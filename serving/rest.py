@@ -117,14 +117,13 @@ class RestApi:
         await asyncio.sleep(0)  # requests that have arrived begin
         for connection in self._server.connections:
             if connection not in self._busy:
-                connection.close()
+                connection.force_close()  # `close` alone leaves it open
         end = time.monotonic() + grace_s
         while self._busy and time.monotonic() < end:
             self._drained.clear()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._drained.wait(), end - time.monotonic())
-        # Answers that are being written get a moment more.
-        await self._server.shutdown(0 if self._busy else 5.0)
+        await self._server.shutdown(0.01)  # 0 would wait for ever
         self._methods.close()
 
     async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -132,13 +131,16 @@ class RestApi:
         self._busy.add(connection)
         try:
             response = await self._answer(request)
+            if self._stopping:
+                response.force_close()
+            # Sent here, so that `stop` waits for it too; aiohttp would after this.
+            with contextlib.suppress(ConnectionError):
+                await response.prepare(request)
+                await response.write_eof()
+            return response
         finally:
             self._busy.discard(connection)
             self._drained.set()
-        response.headers["Server"] = "polymodal"  # aiohttp's tells versions
-        if self._stopping:
-            response.force_close()
-        return response
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         target = request.raw_path
@@ -193,7 +195,7 @@ class RestApi:
             return _refusal(error)
         loop = asyncio.get_running_loop()
         text = await loop.run_in_executor(None, page)
-        return web.Response(body=text, content_type="text/plain")
+        return _response(200, text, "text/plain")
 
 
 def _bound(host: str, port: int, reuse_port: bool) -> socket.socket:
@@ -230,8 +232,11 @@ def _refusal(error: ServingError) -> web.Response:
     return response
 
 
-def _response(status: int, body: bytes) -> web.Response:
-    return web.Response(status=status, body=body, content_type=_JSON)
+def _response(status: int, body: bytes, content_type: str = _JSON) -> web.Response:
+    headers = {"Server": "polymodal"}  # aiohttp's tells versions
+    return web.Response(
+        status=status, body=body, content_type=content_type, headers=headers
+    )
 
 
 def _error(message: str) -> bytes:
