@@ -78,9 +78,10 @@ class LongList:
         while at < self._end:
             stop = self._end
             if stop - at > _PIECE:
-                stop = self._body.rfind(b",", at, at + _PIECE) + 1
-                if stop == 0:
-                    raise ParseError("a number without end", at).refusal(at)
+                comma = self._body.rfind(b",", at, at + _PIECE)
+                if comma < 0:  # an endless number, or white space
+                    comma = self._body.find(b",", at, stop)
+                stop = comma + 1 or stop
             piece = self._body[at:stop].translate(_TO_SPACES)
             if stop < self._end:
                 piece = piece[:-1]

@@ -54,14 +54,12 @@ def _decimals(
     flat: list[Any], kind: str, place: Callable[[int], str], types: set[type]
 ) -> Array:
     """Floats: a whole number must be exact in them, a decimal only in their range."""
-    exact = 2 ** (np.finfo(kind).nmant + 1)
+    exact: int = 2 ** (int(np.finfo(kind).nmant) + 1)
     most = float(np.finfo(kind).max)
     whole = [one for one in flat if type(one) is int] if int in types else []
     array = np.array(flat, np.float64)
     fits = not whole or (max(whole) < exact and min(whole) > -exact)
-    if kind == "float32" and np.any(np.isfinite(array) & (np.abs(array) > most)):
-        fits = False
-    if fits:
+    if fits and not np.any(np.isfinite(array) & (np.abs(array) > most)):
         return array.astype(kind)
 
     def lossy(one: int | float) -> bool:

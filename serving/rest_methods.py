@@ -160,15 +160,29 @@ class Methods:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def _within_time(self, work: Awaitable[_Result]) -> _Result:
+        """Waits for a run; `asyncio.wait_for` would start a task for it."""
         if not self._timeout_ms:
             return await work
+        loop, task, late = asyncio.get_running_loop(), asyncio.current_task(), False
+        assert task is not None
+
+        def give_up() -> None:
+            nonlocal late
+            late = True
+            task.cancel()
+
+        timer = loop.call_later(self._timeout_ms / 1000, give_up)
         try:
-            return await asyncio.wait_for(work, self._timeout_ms / 1000)
-        except asyncio.TimeoutError as error:
+            return await work
+        except asyncio.CancelledError as error:
+            if not late:
+                raise
             raise ServingError(
                 grpc.StatusCode.DEADLINE_EXCEEDED,
                 f"not answered within {self._timeout_ms} ms (rest_api_timeout_in_ms)",
             ) from error
+        finally:
+            timer.cancel()
 
 
 def _asking(spec: Any) -> Any:

@@ -31,17 +31,17 @@ def answer(rows: bool, **outputs: Array) -> str:
 
 class TestFormats:
     def test_rows(self) -> None:
-        x, y = np.float32([[1, 2], [3, 4]]), np.int64([5, 6])
+        x, y = np.array([[1, 2], [3, 4]], np.float32), np.array([5, 6], np.int64)
         assert answer(True, x=x) == '{"predictions":[[1.0,2.0],[3.0,4.0]]}'
         assert answer(True, x=x, y=y) == (
             '{"predictions":[{"x":[1.0,2.0],"y":5},{"x":[3.0,4.0],"y":6}]}'
         )
 
     def test_columns(self) -> None:
-        x, y = np.float32([[1, 2], [3, 4]]), np.bool_(True)
+        x, y = np.array([[1, 2], [3, 4]], np.float32), np.array(True)
         assert answer(False, x=x) == '{"outputs":[[1.0,2.0],[3.0,4.0]]}'
-        assert answer(False, y=np.array(y)) == '{"outputs":true}'
-        assert answer(False, x=x, y=np.array(y)) == (
+        assert answer(False, y=y) == '{"outputs":true}'
+        assert answer(False, x=x, y=y) == (
             '{"outputs":{"x":[[1.0,2.0],[3.0,4.0]],"y":true}}'
         )
         assert answer(False, x=np.zeros((2, 0), np.int8)) == '{"outputs":[[],[]]}'
@@ -53,12 +53,12 @@ class TestFormats:
         assert answer(True, text_bytes=values) == (
             '{"predictions":[{"b64":"w6kK"},{"b64":"/w=="}]}'
         )
-        assert answer(True, n_bytes=np.int32([1])) == '{"predictions":[1]}'
+        assert answer(True, n_bytes=np.array([1], np.int32)) == '{"predictions":[1]}'
 
     @pytest.mark.parametrize(
         ("outputs", "words"),
         [
-            ({"x": np.float32(1).reshape(())}, "x has no shape information"),
+            ({"x": np.array(1, np.float32)}, "x has no shape information"),
             ({"x": np.zeros((0, 2))}, "x has invalid batch size: 0"),
             (
                 {"x": np.zeros(2), "y": np.zeros(3)},
@@ -87,14 +87,17 @@ class TestNumbers:
     @pytest.mark.parametrize(
         ("array", "text"),
         [
-            (np.float32([0.1, 16, 2 / 3]), "[0.1,16.0,0.6666667]"),
-            (np.float64([0.1, 16, 2 / 3]), "[0.1,16.0,0.6666666666666666]"),
-            (np.float32([1e20, -1e-7]), "[1e+20,-1e-7]"),
-            (np.int64([2**63 - 1, -(2**63)]), "[9223372036854775807,"),
-            (np.uint64([2**64 - 1]), "[18446744073709551615]"),
-            (np.int8([-1]), "[-1]"),
-            (np.float32([np.nan, 1, np.inf, -np.inf]), "[NaN,1.0,Infinity,-Infinity]"),
-            (np.float64([[np.nan], [-np.inf]]), "[[NaN],[-Infinity]]"),
+            (np.array([0.1, 16, 2 / 3], np.float32), "[0.1,16.0,0.6666667]"),
+            (np.array([0.1, 16, 2 / 3], np.float64), "[0.1,16.0,0.6666666666666666]"),
+            (np.array([1e20, -1e-7], np.float32), "[1e+20,-1e-7]"),
+            (np.array([2**63 - 1, -(2**63)], np.int64), "[9223372036854775807,"),
+            (np.array([2**64 - 1], np.uint64), "[18446744073709551615]"),
+            (np.array([-1], np.int8), "[-1]"),
+            (
+                np.array([np.nan, 1, np.inf, -np.inf], np.float32),
+                "[NaN,1.0,Infinity,-Infinity]",
+            ),
+            (np.array([[np.nan], [-np.inf]], np.float64), "[[NaN],[-Infinity]]"),
         ],
     )
     def test_text(self, array: Array, text: str) -> None:

@@ -145,7 +145,7 @@ class TestFormats:
     def test_bodies_that_do_not_fit(
         self, body: Any, dtypes: dict[str, str], words: str
     ) -> None:
-        assert words in refused(body, **dtypes)
+        assert words in refused(body, None, **dtypes)
 
     def test_a_long_key_is_cut(self) -> None:
         message = refused({"instances": [{"k" * 5000: 1}]}, x="int32")
@@ -323,7 +323,7 @@ class TestRoundTrips:
         """What is refused whole is refused in pieces; what is read is the same."""
         text = json.dumps({"a": "x", "instances": [{"x": value}, {"x": value}]})
         for dtype in ("float32", "int32", "string"):
-            answers = []
+            answers: list[Any] = []
             for long, piece in ((10**6, 10**6), (10, 17)):
                 monkeypatch.setattr(json_long_lists, "_LONG", long)
                 monkeypatch.setattr(json_long_lists, "_PIECE", piece)

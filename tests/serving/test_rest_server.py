@@ -104,7 +104,7 @@ def ask(
     path: str,
     body: Any = None,
     **headers: str,
-) -> tuple[int, bytes, Mapping[str, str]]:
+) -> tuple[int, bytes, http.client.HTTPMessage]:
     connection = http.client.HTTPConnection("localhost", port(server), timeout=30)
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     try:
