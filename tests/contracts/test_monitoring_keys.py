@@ -75,6 +75,7 @@ def test_false_alarm_rate(judged: Judged) -> None:
     """What chance may explain is less where more false alarms are put up with."""
     noise = [
         judged(200, MonitoringConfig(false_alarm_rate=rate))["numeric", "age"].noise
+        or 0
         for rate in (0.5, 0.01, 0.0001)
     ]
     assert noise == sorted(noise)

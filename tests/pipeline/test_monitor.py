@@ -64,8 +64,8 @@ def gauges(text: str) -> dict[tuple[str, str, str], float]:
         assert family.type == "gauge"
         for one in family.samples:
             assert one.labels["model_name"] == "watched"
-            labels = (one.labels.get("kind", ""), one.labels.get("feature", ""))
-            found[(one.name.removeprefix("polymodal_drift_"), *labels)] = one.value
+            kind, feature = (one.labels.get(key, "") for key in ("kind", "feature"))
+            found[one.name.removeprefix("polymodal_drift_"), kind, feature] = one.value
     return found
 
 
@@ -77,6 +77,7 @@ def report(watching: Watching, logs: Path, **options: Any) -> Report:
 def test_a_shift_alarms(
     watching: Watching, tmp_path: Path, what: tuple[str, str]
 ) -> None:
+    kind, feature = what
     write_logs(tmp_path / "logs/a", logs_of(watching, rows(400, 9, **SHIFTS[what])))
     text, output = tmp_path / "drift.prom", tmp_path / "drift.json"
     done = polymodal(
@@ -85,21 +86,21 @@ def test_a_shift_alarms(
     )  # fmt: skip
     assert done.exit_code == 3, done.output
     found = gauges(text.read_text())
-    assert found[("alert", *what)] == 1
-    assert found[("value", *what)] > found[("threshold", *what)]
+    assert found["alert", kind, feature] == 1
+    assert found["value", kind, feature] > found["threshold", kind, feature]
     assert found["rows", "", ""] == 400
     assert abs(found["last_run_timestamp_seconds", "", ""] - time.time()) < 60
     told = json.loads(output.read_text())
     assert told["drift"] is True
     (check,) = [c for c in told["checks"] if (c["kind"], c["feature"]) == what]
     assert check["verdict"] == "drift"
-    assert check["value"] == pytest.approx(found[("value", *what)])
+    assert check["value"] == pytest.approx(found["value", kind, feature])
     # Nothing but what the shift touches.
     untouched = {"age": "note", "city": "note", "note": "age", "picture": "age"}
     for changed in SHIFTS[what]:
-        for kind in ("numeric", "missing"):
+        for other in ("numeric", "missing"):
             if changed in untouched:
-                assert found["alert", kind, untouched[changed]] == 0
+                assert found["alert", other, untouched[changed]] == 0
 
 
 @pytest.mark.parametrize("count", [100, 300, 1000])
@@ -152,9 +153,9 @@ def test_thresholds_of_a_config(watching: Watching, tmp_path: Path) -> None:
     write_logs(
         tmp_path / "logs/a", logs_of(watching, rows(300, 9, missing=lambda s: 0.4))
     )
-    lenient = MonitoringConfig(**dict.fromkeys(
-        ("missing_rate", "label", "score", "embedding", "numeric", "categorical"), 1.0
-    ))  # fmt: skip
+    lenient = MonitoringConfig(
+        missing_rate=1, numeric=1, categorical=1, label=1, score=1, embedding=1
+    )
     config = tmp_path / "config.yaml"
     config.write_text(to_yaml(replace(watching.config, monitoring=lenient)))
     words = ("--logs", str(tmp_path / "logs"), "--baseline", str(watching.model))
