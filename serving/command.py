@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"polymodal model server: {metadata.version('polymodal')}")
             print(f"TensorFlow: {metadata.version('tensorflow')}")
             return 0
-        _check(values)
+        check(values)
     except flags.FlagError as error:
         print(f"serving.server: {error}", file=sys.stderr)
         return 1
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _serve(values)
 
 
-def _check(values: Mapping[str, Any]) -> None:
+def check(values: Mapping[str, Any]) -> None:
     """What no flag alone can tell.
 
     Raises:

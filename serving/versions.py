@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from serving.loading import load
+from serving import loading
 from serving.metrics import Metrics
 from serving.servable import Servable
 from serving.status import ServingError
@@ -238,7 +238,7 @@ class ModelVersions:
                 return
         began = time.monotonic()
         try:
-            servable, warmed = load(
+            servable, warmed = loading.load(
                 self.name, one.number, one.path, self._policy, self._metrics
             )
         except ServingError as error:

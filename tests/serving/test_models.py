@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving import versions
+from serving import loading
 from serving.metrics import Metrics
 from serving.models import Models
 from serving.status import ServingError
@@ -334,7 +334,7 @@ def test_the_number_of_load_threads(
     stored: Path, monkeypatch: pytest.MonkeyPatch, threads: int, most: int
 ) -> None:
     """One load thread loads one after the other; two, at the same time."""
-    real = versions.load
+    real = loading.load
     now: list[None] = []
     seen: list[int] = []
     together = threading.Barrier(most)
@@ -348,7 +348,7 @@ def test_the_number_of_load_threads(
         finally:
             now.pop()
 
-    monkeypatch.setattr(versions, "load", load)
+    monkeypatch.setattr(loading, "load", load)
     both = config(model("a", stored / "a"), model("b", stored / "b"))
     models = Models(both, QUICK, load_threads=threads)
     models.start()

@@ -82,7 +82,10 @@ def test_a_log_says_what_was_asked_and_answered(
 ) -> None:
     assert logs.sample("m")
     assert not logs.sample("other")
-    request, response = predict_request(age=np.float32([3, 4])), predict_response()
+    request, response = (
+        predict_request(age=np.array([3, 4], np.float32)),
+        predict_response(),
+    )
     logs.write("m", "predict", request.SerializeToString(), response)
     logs.close()
     (log,) = read(tmp_path)
@@ -230,8 +233,8 @@ def test_a_failing_disk_is_survived(
 class TestRedaction:
     INPUTS = {
         "note": [SECRET, "b"],
-        "age": np.float32([[1], [2]]),
-        "count": np.int64([7, 8]),
+        "age": np.array([[1], [2]], np.float32),
+        "count": np.array([7, 8], np.int64),
         "examples": [
             example(name=[SECRET.encode()], age=[4.0]).SerializeToString(),
             b"\xff no example " + SECRET.encode(),

@@ -234,7 +234,7 @@ def ask(port: int) -> None:
     """A request over a connection of its own, sent again as a client's policy says."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "half"
-    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.float32([4])))
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.array([4], np.float32)))
     options = [("grpc.use_local_subchannel_pool", 1)]
     for attempt in range(5):
         with grpc.insecure_channel(f"localhost:{port}", options) as channel:
