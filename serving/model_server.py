@@ -81,11 +81,12 @@ class ModelServer:
         check_methods: bool = False,
         no_reload: str = "",
     ) -> None:
+        self._request_logs = request_logs or RequestLogs()
         self.models = Models(
             single_model(model_name, model_base_path) if config is None else config,
             policy,
             metrics=metrics,
-            request_logs=request_logs,
+            request_logs=self._request_logs,
             allow_unavailable_labels=allow_unavailable_labels,
             load_threads=load_threads,
             no_reload=no_reload,
@@ -96,11 +97,10 @@ class ModelServer:
             self._engine,
             limits,
             metrics,
-            request_logs,
+            self._request_logs,
             tensor_content,
             check_methods,
         )
-        self._request_logs = request_logs
         self._grpc = event_loop.run(self._listen(host, port, grpc or GrpcOptions()))
         self.port = self._grpc.port
         self._rest: RestApi | None = None
@@ -137,8 +137,7 @@ class ModelServer:
         event_loop.run(self._drain(grace_s))
         self._engine.close()
         stopped = self.models.stop()
-        if self._request_logs is not None:
-            self._request_logs.close()
+        self._request_logs.close()
         return stopped
 
     async def _drain(self, grace_s: float) -> None:

@@ -21,9 +21,6 @@ class Redaction:
     def __init__(self, names: Collection[str] = ()) -> None:
         self._names = frozenset(names)
 
-    def __bool__(self) -> bool:
-        return bool(self._names)
-
     def _covers(self, name: str) -> bool:
         return ALL in self._names or name in self._names
 
