@@ -133,6 +133,9 @@ class PrometheusMetrics(Metrics):
         with self._lock:
             gone = self._configured - frozenset(models)
             self._configured = frozenset(models)
+            for model in models:
+                # From 0 on: Prometheus sees no increase in a series that begins at 1.
+                self._queue_full(model)
             for model in (*models, *gone):
                 self._show_availability(model)
 

@@ -87,7 +87,8 @@ CATALOGUE = (
         f"{_BATCHING}queuing_latency",
         "histogram",
         ("thread_pool_name",),
-        "Time that a request waited for its batch, in microseconds.",
+        "Time that a request waited for its batch, or without batching for a thread,"
+        " in microseconds.",
         exponential(100, 1.2, 52),
     ),
     Metric(
@@ -159,7 +160,8 @@ CATALOGUE = (
         "polymodal_queue_delay_seconds",
         "histogram",
         ("model_name",),
-        "Time that a request waited for its batch, in seconds.",
+        "Time that a request waited for its batch, or without batching for a thread,"
+        " in seconds.",
         exponential(0.0001, 2, 15),
     ),
     Metric(

@@ -13,7 +13,6 @@ from typing import Any
 
 from serving.prometheus_catalogue import Metric
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _WHOLE = 2.0**53  # below it every whole number is exact
 
 

@@ -241,6 +241,11 @@ def test_a_model_without_an_available_version_shows(metrics: PrometheusMetrics) 
     assert unavailable() == {"clinic": 0, "emoji": 1}
 
 
+def test_refusals_count_from_zero(metrics: PrometheusMetrics) -> None:
+    metrics.configured(["clinic"])
+    assert value(metrics, "polymodal_queue_full_total", model_name="clinic") == 0
+
+
 def test_labels_are_escaped(metrics: PrometheusMetrics) -> None:
     path = 'C:\\models\n"x"'
     metrics.warm_up("OK", 1.0, path)
