@@ -33,6 +33,13 @@ def batch_size(inputs: Arrays) -> int:
     return sizes.pop()[0]
 
 
+def largest_batch(options: BatchingOptions) -> int:
+    """Examples in the largest batch that is run."""
+    if options.enable_large_batch_splitting and options.max_execution_batch_size:
+        return options.max_execution_batch_size
+    return options.max_batch_size
+
+
 def padded_size(size: int, options: BatchingOptions) -> int:
     """The size that a batch of `size` examples is run with."""
     allowed = [one for one in options.allowed_batch_sizes if one >= size]

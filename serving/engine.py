@@ -1,9 +1,11 @@
 """Runs signatures for the event loop: queues, batches, and threads that run them.
 
 Greedy: a runner that is free takes what waits, up to a batch; under load the batches
-grow by themselves, and a lone request waits for nobody. All state belongs to the event
-loop, so nothing here is locked; a runner gets one batch at a time and hands its answers
-back to the loop.
+grow by themselves, and a lone request waits for nobody. Only beside a batch of the same
+signature a new one is not begun with fewer requests than that has: two runners would
+otherwise take turns at scraps, at twice the CPU an example. All state belongs to the
+event loop, so nothing here is locked; a runner gets one batch at a time and hands its
+answers back to the loop.
 """
 
 import asyncio
@@ -21,14 +23,14 @@ from serving.servable import DEFAULT_SIGNATURE, Servable
 from serving.status import ServingError
 from serving.tensors import Array
 
+_Key = tuple[Servable, str, str]  # version, signature, API
+
 
 class _Queue:
-    """Requests that wait for the same signature."""
+    """Requests that wait for the same signature; `size` is their examples."""
 
-    def __init__(self, servable: Servable, signature: str, api: str) -> None:
-        self.servable = servable
-        self.signature = signature
-        self.api = api
+    def __init__(self, key: _Key) -> None:
+        self.key = key
         self.tasks: deque[Task] = deque()
         self.size = 0
 
@@ -55,8 +57,9 @@ class Engine:
         self._wait_s = batching.batch_timeout_micros / 1e6 if batching else 0.0
         self._runners: list[Runner] = []
         self._idle: list[Runner] = []
-        # Servable, signature and API -> what waits; emptied ones are dropped.
-        self._queues: dict[tuple[Servable, str, str], _Queue] = {}
+        # What waits and what runs; emptied ones are dropped.
+        self._queues: dict[_Key, _Queue] = {}
+        self._running: dict[_Key, list[Batch]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._dispatching = False
         self._timer: asyncio.TimerHandle | None = None
@@ -93,7 +96,7 @@ class Engine:
         wanted = servable.wanted(signature, outputs)
         self._loop = asyncio.get_running_loop()
         key = servable, signature, api
-        queue = self._queues.get(key) or _Queue(servable, signature, api)
+        queue = self._queues.get(key) or _Queue(key)
         tasks = self._tasks(queue, feed, deadline)
         self._queues[key] = queue
         queue.tasks.extend(tasks)
@@ -132,10 +135,10 @@ class Engine:
                 f"Task size {size} is larger than maximum input batch size "
                 f"{options.max_batch_size}"
             )
-        largest = _largest(options)
+        largest = batching.largest_batch(options)
         room = options.max_enqueued_batches * largest - queue.size
         if size > room:
-            self._metrics.queue_full(queue.servable.name)
+            self._metrics.queue_full(queue.key[0].name)
             raise ServingError(
                 grpc.StatusCode.UNAVAILABLE,
                 "The batch scheduling queue to which this task was submitted is full; "
@@ -173,7 +176,7 @@ class Engine:
             queue.tasks.remove(task)
             queue.size -= task.size
             if not queue.tasks:
-                self._queues.pop((queue.servable, queue.signature, queue.api), None)
+                self._queues.pop(queue.key, None)
 
     def _dispatch_soon(self) -> None:
         # Not at once: what else arrived in this turn of the loop comes along.
@@ -203,9 +206,12 @@ class Engine:
         """The next queue with a batch to run; it moves behind the others."""
         earliest: float | None = None
         for key, queue in self._queues.items():
-            if self._wait_s and self._options and queue.size < _largest(self._options):
+            if self._options and queue.size < batching.largest_batch(self._options):
+                beside = [len(batch.tasks) for batch in self._running.get(key, ())]
+                if beside and len(queue.tasks) < min(beside):
+                    continue
                 due = queue.tasks[0].queued + self._wait_s
-                if due > time.monotonic():
+                if self._wait_s and due > time.monotonic():
                     earliest = min(due, earliest or due)
                     continue
             del self._queues[key]
@@ -225,7 +231,7 @@ class Engine:
     def _batch(self, queue: _Queue) -> Batch | None:
         """Takes the first request and all that fit to it; the rest goes on waiting."""
         now = time.monotonic()
-        room = _largest(self._options) if self._options else 1
+        room = batching.largest_batch(self._options) if self._options else 1
         taken: list[Task] = []
         rest: deque[Task] = deque()
         while queue.tasks:
@@ -247,14 +253,15 @@ class Engine:
                 rest.append(task)
         queue.tasks = rest
         if rest:
-            self._queues[queue.servable, queue.signature, queue.api] = queue
+            self._queues[queue.key] = queue
         if not taken:
             return None
-        batch = Batch(queue.servable, queue.signature, queue.api, taken)
+        batch = Batch(*queue.key, taken)
+        self._running.setdefault(queue.key, []).append(batch)
         for task in taken:
             task.batch = batch
             queue.size -= task.size
-            self._metrics.queued(queue.servable.name, now - task.queued, task.size)
+            self._metrics.queued(batch.servable.name, now - task.queued, task.size)
         return batch
 
     def _hand_back(self, runner: Runner, batch: Batch, answers: list[Answer]) -> None:
@@ -264,6 +271,10 @@ class Engine:
 
     def _answer(self, runner: Runner, batch: Batch, answers: list[Answer]) -> None:
         self._idle.append(runner)
+        key = batch.servable, batch.signature, batch.api
+        self._running[key].remove(batch)
+        if not self._running[key]:
+            del self._running[key]
         for task, answer in zip(batch.tasks, answers, strict=True):
             if task.answer.done():  # its caller has gone
                 continue
@@ -272,10 +283,3 @@ class Engine:
             else:
                 task.answer.set_result(answer)
         self._dispatch_soon()
-
-
-def _largest(options: BatchingOptions) -> int:
-    """Examples in the largest batch that is run."""
-    if options.enable_large_batch_splitting and options.max_execution_batch_size:
-        return options.max_execution_batch_size
-    return options.max_batch_size
