@@ -120,6 +120,9 @@ class Models:
             self._request_logs.configure(
                 {one.name: one.logging for one in served if one.logging is not None}
             )
+            for one in served:
+                if one.labels != self._labels.get(one.name, {}):
+                    _log.info("labels of model %s: %s", one.name, dict(one.labels))
             self._labels = {one.name: one.labels for one in served}
             added = [one for one in served if self._configure(one)]
             kept = {one.name for one in served}

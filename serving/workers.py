@@ -6,9 +6,9 @@ a crashed one again, and hands signals on.
 """
 
 import ctypes
+import glob
 import logging
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -84,9 +84,10 @@ def supervise(
             return 1
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         metrics = os.environ.get(DIRECTORY) or os.path.join(folder, "metrics")
+        os.makedirs(metrics, exist_ok=True)
         # What an earlier run left would be added to this one's counts.
-        shutil.rmtree(metrics, ignore_errors=True)
-        os.makedirs(metrics)
+        for left in glob.glob(os.path.join(glob.escape(metrics), "*.db")):
+            os.unlink(left)
         environment = {**os.environ, _FOLDER: folder, DIRECTORY: metrics}
         workers = [_Worker(command, environment, one + 1) for one in range(count)]
         for worker in workers:

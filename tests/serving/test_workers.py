@@ -131,6 +131,21 @@ def test_workers_share_a_folder_for_metrics_that_is_gone_in_the_end(start: Any) 
     assert not Path(folder).exists()
 
 
+def test_a_folder_for_metrics_that_is_given_keeps_what_is_not_theirs(
+    start: Any, tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any
+) -> None:
+    folder = tmp_path_factory.mktemp("metrics")
+    (folder / "counter_1.db").touch()
+    (folder / "notes.txt").touch()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(folder))
+    parent = start()
+    wait_until(lambda: len(parent.workers()) == 2)
+    assert [one.name for one in folder.iterdir()] == ["notes.txt"]
+    parent.process.terminate()
+    assert parent.wait() == 0
+    assert folder.is_dir()
+
+
 def test_a_worker_that_fails_to_end_well_is_in_the_status(start: Any) -> None:
     parent = start(status=3)
     wait_until(lambda: len(parent.workers()) == 2)
