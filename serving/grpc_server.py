@@ -4,20 +4,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from grpc_health.v1 import (  # type: ignore[import-untyped]
-    health,
-    health_pb2,
-    health_pb2_grpc,
-)
+from grpc_health.v1 import health_pb2_grpc  # type: ignore[import-untyped]
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
+
+# Reflection describes what is imported.
+from tensorflow_serving.apis import (  # noqa: F401
+    model_service_pb2,
+    prediction_service_pb2,
+)
 
 from serving import grpc_api, tls
 from serving.handlers import Handlers
+from serving.health import Health
 from serving.options import TlsOptions
 from serving.tokens import TokenInterceptor, Tokens
 
 _SERVICES = (grpc_api.PREDICTION_SERVICE, grpc_api.MODEL_SERVICE)
-_SERVING = health_pb2.HealthCheckResponse.SERVING
+_HEALTH_SERVICE = "grpc.health.v1.Health"
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,11 @@ class GrpcServer:
         )
         grpc_api.register(self._server, handlers)
         names = [*_SERVICES, reflection.SERVICE_NAME]
-        self._health: Any = None
+        self._health: Health | None = None
         if options.health_service:
-            self._health = health.aio.HealthServicer()
+            self._health = Health(("", *_SERVICES), handlers.models.ready)
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-            names.append(health.SERVICE_NAME)
+            names.append(_HEALTH_SERVICE)
         reflection.enable_server_reflection(names, self._server)
         self._tls = options.tls
         self.port = self._listen(f"{host}:{port}")
@@ -96,13 +99,10 @@ class GrpcServer:
 
     async def start(self) -> None:
         """Begins to accept requests."""
-        if self._health is not None:
-            for service in ("", *_SERVICES):
-                await self._health.set(service, _SERVING)
         await self._server.start()
 
     async def stop(self, grace_s: float) -> None:
         """Accepts nothing more and waits for the requests in flight."""
         if self._health is not None:
-            await self._health.enter_graceful_shutdown()
+            self._health.stop()
         await self._server.stop(grace_s)

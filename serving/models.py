@@ -14,7 +14,8 @@ from serving.model_config import ServedModel, served_models
 from serving.request_log import RequestLogs
 from serving.servable import Servable
 from serving.status import ServingError
-from serving.versions import LoadPolicy, ModelVersions
+from serving.version_state import LoadPolicy, State
+from serving.versions import ModelVersions
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +70,14 @@ class Models:
             self._started = True
             for model in self._models.values():
                 model.start()
+
+    def ready(self) -> bool:
+        """Whether every configured model has a version that answers requests."""
+        return all(
+            any(one.state == State.AVAILABLE for one in model.statuses())
+            for model in self._models.values()
+            if not model.removed
+        )
 
     def wait_first_look(self, timeout_s: float) -> bool:
         """Waits until what is on disk at the start was loaded, or failed to."""
