@@ -208,7 +208,6 @@ class AnswerCounts:
             label.encode(): self._predictions(model, name, label)
             for label in head.labels
         }
-        other = self._predictions(model, name, OTHER)
         separator = head.separator and head.separator.encode()
 
         def count(array: Array, outputs: Outputs) -> None:
@@ -217,7 +216,7 @@ class AnswerCounts:
             for answer in array.tolist():
                 for one in answer.split(separator) if separator else (answer,):
                     if one:  # of several labels, none
-                        known.get(one, other).inc()
+                        (known.get(one) or self._predictions(model, name, OTHER)).inc()
 
         return count
 

@@ -79,7 +79,7 @@ FACTS = c.TabularInput(
     dropout=0.0,
 )
 DISEASE = c.ClassificationHead(
-    "disease", ("flu", "cold", "none"), allow_missing=True, abstain_below=0.5
+    "disease", ("flu", "cold", "none"), allow_missing=True, abstain_below=0.82
 )
 SCORE = c.RegressionHead("score", allow_missing=True)
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

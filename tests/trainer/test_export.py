@@ -119,7 +119,8 @@ def test_answers_are_the_keras_models(
         np.testing.assert_allclose(got["score"], number, rtol=1e-4)
         chosen = [samples.DISEASE.classes[i].encode() for i in scores.argmax(-1)]
         assert got["disease"].tolist() == chosen
-        assert got["disease_abstained"].tolist() == (scores.max(-1) < 0.5).tolist()
+        assert got["disease_abstained"].tolist() == (scores.max(-1) < 0.82).tolist()
+        assert set(got["disease_abstained"].tolist()) == {True, False}
         assert got["disease_classes"].tolist() == [[b"flu", b"cold", b"none"]] * 12
         for name, at in (("photo", 1), ("voice", 2), ("note", 3), ("facts", 5)):
             assert got[f"{name}_present"].tolist() == [i != at for i in range(12)]
@@ -277,8 +278,8 @@ def test_the_gate_stops_another_models_variables(clinic: Clinic, exported: str) 
 
 
 def test_a_score_at_the_threshold_of_abstention_may_be_answered_either_way() -> None:
-    # abstain_below is 0.5, the tolerance 1e-4.
-    tops = np.array([0.49, 0.49995, 0.5, 0.50005, 0.51])
+    # abstain_below is 0.82, the tolerance 1e-4.
+    tops = np.array([0.81, 0.81995, 0.82, 0.82005, 0.83])
     scores = np.stack([tops, (1 - tops) / 2, (1 - tops) / 2], axis=1)
     got = undecided_rows(samples.clinic_config(), {"disease_scores": scores})
     assert {key: rows.tolist() for key, rows in got.items()} == {
