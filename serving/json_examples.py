@@ -8,7 +8,7 @@ import orjson
 from serving.json_inputs import shown, signature_name
 from serving.json_long_lists import check_elements
 from serving.json_outputs import printable
-from serving.json_parser import type_name
+from serving.json_parser import Text, type_name
 from serving.json_text import Document, parse
 from serving.json_values import from_base64, is_base64
 from serving.options import Limits
@@ -25,7 +25,7 @@ _KINDS: dict[type, str] = {
 }
 
 
-def fill_request(request: Any, body: bytes, limits: Limits) -> None:
+def fill_request(request: Any, body: Text, limits: Limits) -> None:
     """Fills a `ClassificationRequest` or `RegressionRequest` from a call's body.
 
     `examples` is a list of objects, feature name -> value or list of values; `context`

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.json_arrays import Column, to_array
+from serving.json_parser import Text
 from serving.json_text import Document, parse
 from serving.json_values import is_base64
 from serving.options import Limits
@@ -37,7 +38,7 @@ class JsonRequest:
         return "instances" in self.document.values
 
 
-def read(body: bytes, limits: Limits) -> JsonRequest:
+def read(body: Text, limits: Limits) -> JsonRequest:
     """Reads a predict call's body.
 
     Raises:

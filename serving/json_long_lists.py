@@ -8,7 +8,7 @@ take ten times the room of the array.
 from collections.abc import Iterator
 from typing import Any
 
-from serving.json_parser import ParseError, loads
+from serving.json_parser import ParseError, Text, loads
 from serving.options import Limits
 from serving.status import ServingError
 
@@ -24,7 +24,7 @@ _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[],"))
 class LongList:
     """A list of numbers, however nested, that is still text: `body[start:end]`."""
 
-    def __init__(self, body: bytes, start: int, end: int) -> None:
+    def __init__(self, body: Text, start: int, end: int) -> None:
         self._body = body
         self._start = start
         self._end = end
@@ -106,7 +106,7 @@ def check_elements(count: int, name: str, limits: Limits) -> None:
         )
 
 
-def find_long_lists(body: bytes) -> list[tuple[int, int]]:
+def find_long_lists(body: Text) -> list[tuple[int, int]]:
     """Start and end of the long lists of numbers in a JSON text.
 
     What it finds may turn out to be something else: that shows where it is read.
@@ -116,9 +116,9 @@ def find_long_lists(body: bytes) -> list[tuple[int, int]]:
     return [found for gap in _gaps(body) if (found := _list_in(body, *gap))]
 
 
-def _gaps(body: bytes) -> Iterator[tuple[int, int]]:
+def _gaps(body: Text) -> Iterator[tuple[int, int]]:
     """Stretches of at least `_LONG` bytes without a string in them."""
-    shadow = body
+    shadow: Text = body
     if b"\\" in body:
         shadow = body.replace(rb"\\", b"__").replace(rb"\"", b"__")
     at = quotes = counted = 0
@@ -137,7 +137,7 @@ def _gaps(body: bytes) -> Iterator[tuple[int, int]]:
         at = end + 1 if end == at else end
 
 
-def _list_in(body: bytes, start: int, end: int) -> tuple[int, int] | None:
+def _list_in(body: Text, start: int, end: int) -> tuple[int, int] | None:
     """Where a list stands between two strings, if there is one and it is long."""
     first = body.find(b"[", start, end)
     if first < 0:

@@ -6,8 +6,9 @@ are UTF-8; outputs named `*_bytes` are `{"b64": ...}`.
 """
 
 import base64
+import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ _PRINTABLE = (
 _PIECE = 16 * 1024
 
 
-def answer(found: Mapping[str, Array], rows: bool) -> bytes:
+def answer(found: Mapping[str, Array], rows: bool) -> bytearray:
     """JSON text of a run's outputs; a single one is unnamed.
 
     Args:
@@ -47,16 +48,34 @@ def answer(found: Mapping[str, Array], rows: bool) -> bytes:
     columns = {name: _with_strings(name, array) for name, array in found.items()}
     if rows:
         _check_rows(columns)
+    text = bytearray(b'{"predictions":' if rows else b'{"outputs":')
+    for piece in _content(columns, rows):  # large ones grow in place
+        text += piece
+    text += b"}"
+    return text
+
+
+def _content(columns: Mapping[str, Array], rows: bool) -> Iterator[bytes]:
     if len(columns) == 1:
-        content = _text(next(iter(columns.values())))
+        yield from _text(next(iter(columns.values())))
     elif rows:
-        content = b"[" + b",".join(_rows(columns)) + b"]"
+        yield b"["
+        yield from _between_commas([one] for one in _rows(columns))
+        yield b"]"
     else:
-        named = [
-            orjson.dumps(name) + b":" + _text(one) for name, one in columns.items()
-        ]
-        content = b"{" + b",".join(named) + b"}"
-    return b'{"%b":%b}' % (b"predictions" if rows else b"outputs", content)
+        yield b"{"
+        yield from _between_commas(
+            itertools.chain([orjson.dumps(name), b":"], _text(one))
+            for name, one in columns.items()
+        )
+        yield b"}"
+
+
+def _between_commas(items: Iterable[Iterable[bytes]]) -> Iterator[bytes]:
+    for index, item in enumerate(items):
+        if index:
+            yield b","
+        yield from item
 
 
 def printable(array: Array) -> list[Any]:
@@ -69,7 +88,7 @@ def printable(array: Array) -> list[Any]:
         plain: list[Any] = array.tolist()
         return plain
     if array.size > _PIECE * len(array) or not _finite(array):
-        return [orjson.Fragment(_text(one)) for one in array]
+        return [orjson.Fragment(b"".join(_text(one))) for one in array]
     return list(np.ascontiguousarray(array))
 
 
@@ -104,16 +123,21 @@ def _rows(columns: Mapping[str, Array]) -> Iterator[bytes]:
         yield orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
 
 
-def _text(array: Array) -> bytes:
-    """JSON of an array of any rank."""
+def _text(array: Array) -> Iterator[bytes]:
+    """JSON of an array of any rank, in pieces."""
     if array.ndim == 0 or array.size <= _PIECE:
-        return _piece(array)
+        yield _piece(array)
+        return
     width = array.size // len(array)
-    if width > _PIECE:
-        return b"[" + b",".join(_text(one) for one in array) + b"]"
     step = _PIECE // width
-    pieces = [_piece(array[at : at + step])[1:-1] for at in range(0, len(array), step)]
-    return b"[" + b",".join(pieces) + b"]"
+    yield b"["
+    if step == 0:
+        yield from _between_commas(_text(one) for one in array)
+    else:
+        yield from _between_commas(
+            [_piece(array[at : at + step])[1:-1]] for at in range(0, len(array), step)
+        )
+    yield b"]"
 
 
 def _piece(array: Array) -> bytes:

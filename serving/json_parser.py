@@ -8,6 +8,9 @@ import orjson
 
 from serving.status import ServingError
 
+# What came in pieces is a bytearray, which grows without being copied.
+Text = bytes | bytearray
+
 _STRINGS_AND_NAMES = re.compile(
     rb'"[^"\\]*(?:\\.[^"\\]*)*"|NaN|Infinity', re.DOTALL
 )  # DOTALL for the character after a backslash
@@ -31,7 +34,7 @@ class ParseError(Exception):
         return ServingError.invalid(f"JSON Parse error: {self.reason} at offset: {at}")
 
 
-def loads(text: bytes) -> Any:
+def loads(text: Text) -> Any:
     """JSON with `NaN`, `Infinity` and `-Infinity` among its numbers.
 
     Whole numbers outside of 64 bits are floats, as in TF Serving. One call keeps all

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from serving.json_long_lists import LongList, find_long_lists
-from serving.json_parser import ParseError, loads, type_name
+from serving.json_parser import ParseError, Text, loads, type_name
 from serving.options import Limits
 from serving.status import ServingError
 
@@ -38,17 +38,22 @@ class Document:
         return "Array" if self.long_list(value) is not None else type_name(value)
 
 
-def parse(body: bytes, limits: Limits) -> Document:
+def parse(body: Text, limits: Limits) -> Document:
     """Reads a request's body, which must be a JSON object.
 
     `NaN`, `Infinity` and `-Infinity` are numbers; whole numbers outside of 64 bits are
     floats, as in TF Serving.
 
+    Args:
+        body: JSON text, not to be changed while the document is in use.
+        limits: how large and deep it may be.
+
     Raises:
         ServingError: INVALID_ARGUMENT; the message tells where, and quotes nothing.
     """
-    body = body.removeprefix(_BOM)
-    if not body.strip():
+    if body.startswith(_BOM):
+        body = body[len(_BOM) :]
+    if not body or body.isspace():
         raise ServingError.invalid("JSON Parse error: The document is empty")
     text, cuts = _cut(body)
     _check_nesting(text, limits)
@@ -74,7 +79,7 @@ def _placeholder(index: int) -> bytes:
     return b'{"%b":%d}' % (_KEY.encode(), index)
 
 
-def _cut(body: bytes) -> tuple[bytes, list[tuple[int, int]]]:
+def _cut(body: Text) -> tuple[Text, list[tuple[int, int]]]:
     """The text with a placeholder for each long list, and where those were."""
     cuts = find_long_lists(body)
     parts, at = [], 0
@@ -84,7 +89,7 @@ def _cut(body: bytes) -> tuple[bytes, list[tuple[int, int]]]:
     return b"".join([*parts, body[at:]]) if cuts else body, cuts
 
 
-def _check_nesting(text: bytes, limits: Limits) -> None:
+def _check_nesting(text: Text, limits: Limits) -> None:
     """Refuses text that would make too many or too deep values.
 
     Raises:

@@ -7,7 +7,6 @@ encoded files: send pictures and sounds so.
 import asyncio
 import contextlib
 import logging
-import re
 import socket
 import ssl
 import time
@@ -16,12 +15,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
-import orjson
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from serving import rest_routes
+from serving import rest_responses, rest_routes
 from serving.handlers import Handlers
 from serving.rest_body import BodyTooLarge
 from serving.rest_methods import Methods
@@ -32,8 +29,6 @@ _log = logging.getLogger(__name__)
 # Between two requests of a client; longer than the usual minute of a proxy in front.
 _KEEP_ALIVE_SECONDS = 75.0
 _BACKLOG = 1024
-_ORIGIN = re.compile("https?://")
-_JSON = "application/json"
 
 Authorize = Callable[[Mapping[str, str]], ServingError | None]
 
@@ -142,7 +137,7 @@ class RestApi:
             self._busy.discard(connection)
             self._drained.set()
 
-    async def _answer(self, request: web.BaseRequest) -> web.Response:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         target = request.raw_path
         if not target.isascii():  # bytes that are no UTF-8 come as lone surrogates
             target = target.encode(errors="surrogateescape").decode(errors="replace")
@@ -151,34 +146,32 @@ class RestApi:
         if page is not None and path == self._options.metrics_path:
             return await self._page(request, page)
         if not target.lower().startswith("/v1/"):
-            return _response(404, _error(f"Not found: {path}"))
+            return rest_responses.error(404, f"Not found: {path}")
         if request.method == "OPTIONS":
-            response = _preflight(request)
+            response = rest_responses.preflight(request)
         else:
             response = await self._call(request, target)
         if self._options.enable_cors_support:
-            allowed = "Content-Type"
-            if self._options.authorize is not None:
-                allowed += ", Authorization"
-            response.headers["Access-Control-Allow-Origin"] = "*"
-            response.headers["Access-Control-Allow-Methods"] = "POST, GET"
-            response.headers["Access-Control-Allow-Headers"] = allowed
+            with_token = self._options.authorize is not None
+            rest_responses.allow_origins(response, with_token=with_token)
         return response
 
-    async def _call(self, request: web.BaseRequest, target: str) -> web.Response:
+    async def _call(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         try:
             self._check_caller(request)
             route = rest_routes.find(request.method, target)
-            return _response(200, await self._methods.answer(route, request))
+            text = await self._methods.answer(route, request)
+            return rest_responses.respond(200, text)
         except BodyTooLarge as error:
-            return _response(413, _error(error.message))
+            return rest_responses.refusal(error, status=413)
         except ServingError as error:
-            return _refusal(error)
+            return rest_responses.refusal(error)
         except Exception as error:
             # Its message may quote the request.
             trace = "".join(traceback.format_tb(error.__traceback__))
-            _log.error("REST request failed: %s\n%s", type(error).__name__, trace)
-            return _response(500, _error(f"{type(error).__name__} in the server"))
+            name = type(error).__name__
+            _log.error("REST request failed: %s\n%s", name, trace)
+            return rest_responses.error(500, f"{name} in the server")
 
     def _check_caller(self, request: web.BaseRequest) -> None:
         if self._options.authorize is not None:
@@ -188,14 +181,14 @@ class RestApi:
 
     async def _page(
         self, request: web.BaseRequest, page: Callable[[], bytes]
-    ) -> web.Response:
+    ) -> web.StreamResponse:
         try:
             self._check_caller(request)
         except ServingError as error:
-            return _refusal(error)
+            return rest_responses.refusal(error)
         loop = asyncio.get_running_loop()
         text = await loop.run_in_executor(None, page)
-        return _response(200, text, "text/plain")
+        return rest_responses.respond(200, text, "text/plain")
 
 
 def _bound(host: str, port: int, reuse_port: bool) -> socket.socket:
@@ -218,31 +211,6 @@ def _bound(host: str, port: int, reuse_port: bool) -> socket.socket:
     return found
 
 
-def _preflight(request: web.BaseRequest) -> web.Response:
-    """The answer to a browser that asks whether it may call."""
-    if _ORIGIN.match(request.headers.get("Origin", "")):
-        return _response(200, b"")
-    return _response(400, _error("Origin header is missing in CORS preflight"))
-
-
-def _refusal(error: ServingError) -> web.Response:
-    response = _response(rest_routes.http_status(error.code), _error(error.message))
-    if error.code is grpc.StatusCode.UNAUTHENTICATED:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
-
-
-def _response(status: int, body: bytes, content_type: str = _JSON) -> web.Response:
-    headers = {"Server": "polymodal"}  # aiohttp's tells versions
-    return web.Response(
-        status=status, body=body, content_type=content_type, headers=headers
-    )
-
-
-def _error(message: str) -> bytes:
-    return orjson.dumps({"error": message.encode(errors="replace").decode()})
-
-
 class _Connection(RequestHandler):
     """A connection; what is no HTTP is refused without a word of it in the log."""
 
@@ -258,7 +226,7 @@ class _Connection(RequestHandler):
         _log.debug("no HTTP request: %s", type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has been begun")
-        response = _response(status, _error("Malformed HTTP request"))
+        response = rest_responses.error(status, "Malformed HTTP request")
         response.force_close()
         return response
 

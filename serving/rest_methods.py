@@ -20,6 +20,7 @@ from tensorflow_serving.apis import (
 
 from serving import json_examples, json_inputs, json_outputs, rest_body
 from serving.handlers import Call, Handlers
+from serving.json_parser import Text
 from serving.rest_routes import Route
 from serving.status import ServingError
 from serving.tensors import Array
@@ -60,7 +61,7 @@ class Methods:
         """Lets the threads end."""
         self._threads.shutdown(wait=False)
 
-    async def answer(self, route: Route, request: web.BaseRequest) -> bytes:
+    async def answer(self, route: Route, request: web.BaseRequest) -> Text:
         """The JSON text that answers a request.
 
         Raises:
@@ -81,7 +82,7 @@ class Methods:
             gzip = "gzip" in request.headers.get("Content-Encoding", "").lower()
             small = len(body) <= _SMALL_BYTES and not gzip
 
-            def content() -> bytes:
+            def content() -> Text:
                 if gzip:
                     return rest_body.decompress(body, self._limits.max_json_bytes)
                 return body
@@ -108,8 +109,8 @@ class Methods:
         )
 
     async def _predict(
-        self, spec: Any, content: Callable[[], bytes], small: bool, call: Call
-    ) -> bytes:
+        self, spec: Any, content: Callable[[], Text], small: bool, call: Call
+    ) -> Text:
         def read() -> _Predict:
             request = json_inputs.read(content(), self._limits)
             asked = _asking(spec)
@@ -131,23 +132,23 @@ class Methods:
         )
 
     async def _classify(
-        self, spec: Any, content: Callable[[], bytes], small: bool, call: Call
-    ) -> bytes:
+        self, spec: Any, content: Callable[[], Text], small: bool, call: Call
+    ) -> Text:
         request = classification_pb2.ClassificationRequest(model_spec=spec)
         await self._fill(request, content, small)
         response = await self._within_time(self._handlers.classify(request, call))
         return json_examples.classifications(response)
 
     async def _regress(
-        self, spec: Any, content: Callable[[], bytes], small: bool, call: Call
-    ) -> bytes:
+        self, spec: Any, content: Callable[[], Text], small: bool, call: Call
+    ) -> Text:
         request = regression_pb2.RegressionRequest(model_spec=spec)
         await self._fill(request, content, small)
         response = await self._within_time(self._handlers.regress(request, call))
         return json_examples.regressions(response)
 
     async def _fill(
-        self, request: Any, content: Callable[[], bytes], small: bool
+        self, request: Any, content: Callable[[], Text], small: bool
     ) -> None:
         await self._run(
             lambda: json_examples.fill_request(request, content(), self._limits), small

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
+import orjson
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -336,6 +338,32 @@ class TestProtocol:
         assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(BODY)
         assert json.loads(received(connection).partition(b"\r\n\r\n")[2]) == ANSWER
+
+    def test_large_bodies_both_ways(self, half_server: ModelServer) -> None:
+        values = np.random.default_rng(0).random(60_000, np.float32)
+        text = orjson.dumps({"instances": values}, option=orjson.OPT_SERIALIZE_NUMPY)
+        connection = http.client.HTTPConnection("localhost", port(half_server))
+        for _ in range(2):  # over the same connection
+            connection.request("POST", PREDICT, text)
+            answer = connection.getresponse()
+            body = answer.read()
+            assert len(body) > 1_000_000
+            assert int(answer.headers["Content-Length"]) == len(body)
+            rows = json.loads(body)["predictions"]
+            found = np.array([[row["y"], row["x2"]] for row in rows], np.float32)
+            wanted = np.stack([values / 2 + 2, values * 2], 1)
+            np.testing.assert_allclose(found, wanted, rtol=1e-6)
+        connection.close()
+
+    def test_a_client_that_leaves_amid_an_answer(
+        self, half_server: ModelServer
+    ) -> None:
+        text = json.dumps({"instances": [1] * 500_000}).encode()
+        head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(text)}\r\n"
+        with send(half_server, head.encode() + b"\r\n" + text) as connection:
+            assert connection.recv(20).startswith(b"HTTP/1.1 200")
+        code, body, _ = ask(half_server, "POST", PREDICT, BODY)
+        assert (code, json.loads(body)) == (200, ANSWER)
 
     @pytest.mark.parametrize(
         "text",
