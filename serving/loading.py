@@ -3,10 +3,10 @@
 import time
 
 from serving.metrics import Metrics
-from serving.predict import warm_up
 from serving.servable import Servable
 from serving.status import ServingError
 from serving.version_state import LoadPolicy
+from serving.warm_up import warm_up
 
 _UNKNOWN = 2  # google.rpc.Code of errors that carry none of their own
 

@@ -1,6 +1,5 @@
 """Predict and GetModelMetadata over one servable: protos in, protos out."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +10,6 @@ from serving.graph_function import Cancellation
 from serving.servable import DEFAULT_SIGNATURE, Servable
 from serving.status import ServingError
 from serving.tensors import Array
-
-_log = logging.getLogger(__name__)
 
 
 def predict(
@@ -66,24 +63,3 @@ def metadata(servable: Servable, fields: list[str]) -> Any:
     response.model_spec.version.value = servable.version
     response.metadata["signature_def"].Pack(signatures)
     return response
-
-
-def warm_up(servable: Servable, iterations: int = 1) -> int:
-    """Runs the requests that came with the model, each `iterations` times.
-
-    Returns how many there were.
-
-    A request that fails makes the version fail: it would fail for clients too.
-
-    Raises:
-        ServingError: from the request.
-    """
-    count = 0
-    for record in servable.warmup_records():
-        if record.WhichOneof("log_type") != "predict_log":
-            _log.warning("warm-up of %s: only Predict requests are run", servable.path)
-            continue
-        for _ in range(iterations):
-            predict(servable, record.predict_log.request)
-        count += 1
-    return count
