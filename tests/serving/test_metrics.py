@@ -1,4 +1,4 @@
-"""The page of metrics, as Prometheus' own parser and promtool read it."""
+"""The page of metrics, event by event."""
 
 import threading
 import timeit
@@ -9,7 +9,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.prometheus import PrometheusMetrics
-from tests.serving.promtool import promtool
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -251,24 +250,6 @@ def test_labels_are_escaped(metrics: PrometheusMetrics) -> None:
     metrics.warm_up("OK", 1.0, path)
     name = ":tensorflow:serving:model_warmup_latency_count"
     assert value(metrics, name, model_path=path, status="OK") == 1
-
-
-def filled() -> PrometheusMetrics:
-    metrics = PrometheusMetrics()
-    metrics.request("clinic", "Predict", "GRPC", "OK", 0.003)
-    metrics.state("clinic", 3, "AVAILABLE")
-    for event, _ in EVENTS:
-        event(metrics)
-    return metrics
-
-
-def test_promtool_reads_the_page_and_finds_no_fault_with_our_names() -> None:
-    code, said = promtool("check", "metrics", input=filled().page().decode())
-    assert code in (0, 3), said  # 1: it cannot be parsed; 3: names that it dislikes
-    complaints = [line for line in said.splitlines() if line.strip()]
-    assert complaints, "TF Serving's names hold colons: promtool dislikes them"
-    theirs = (":tensorflow:serving:", ":tensorflow:cc:saved_model:")
-    assert [line for line in complaints if not line.startswith(theirs)] == []
 
 
 def test_threads_lose_no_event(metrics: PrometheusMetrics) -> None:

@@ -1,4 +1,4 @@
-"""docs/monitoring.md says of the page what the page says of itself."""
+"""What promtool and docs/monitoring.md say of the page."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 import yaml
 
 from serving.prometheus import PrometheusMetrics
+from tests.serving.promtool import promtool
+from tests.serving.test_metrics import EVENTS
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "monitoring.md").read_text(
     "utf-8"
@@ -54,3 +56,21 @@ def test_the_scrape_config_is_one() -> None:
     config = yaml.safe_load(text)
     (job,) = config["scrape_configs"]
     assert job["metrics_path"] == "/monitoring/prometheus/metrics"
+
+
+def filled() -> PrometheusMetrics:
+    metrics = PrometheusMetrics()
+    metrics.request("clinic", "Predict", "GRPC", "OK", 0.003)
+    metrics.state("clinic", 3, "AVAILABLE")
+    for event, _ in EVENTS:
+        event(metrics)
+    return metrics
+
+
+def test_promtool_reads_the_page_and_finds_no_fault_with_our_names() -> None:
+    code, said = promtool("check", "metrics", input=filled().page().decode())
+    assert code in (0, 3), said  # 1: it cannot be parsed; 3: names that it dislikes
+    complaints = [line for line in said.splitlines() if line.strip()]
+    assert complaints, "TF Serving's names hold colons: promtool dislikes them"
+    theirs = (":tensorflow:serving:", ":tensorflow:cc:saved_model:")
+    assert [line for line in complaints if not line.startswith(theirs)] == []
