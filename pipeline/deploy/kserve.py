@@ -70,7 +70,7 @@ def serving_runtime(plan: Plan) -> Document:
             {"name": "http1", "containerPort": REST_PORT, "protocol": "TCP"},
             {"name": "h2c", "containerPort": GRPC_PORT, "protocol": "TCP"},
         ],
-        **pod.probes(plan, GRPC_PORT, REST_PORT),
+        **pod.probes(plan, REST_PORT),
         **pod.lifecycle(plan),
         "securityContext": pod.container_security(),
         "volumeMounts": mounts,

@@ -88,7 +88,7 @@ def deployment(plan: Plan) -> Document:
             {"name": "grpc", "containerPort": serving.grpc_port},
             {"name": "rest", "containerPort": serving.rest_port},
         ],
-        **pod.probes(plan, serving.grpc_port, serving.rest_port),
+        **pod.probes(plan, serving.rest_port),
         **pod.lifecycle(plan),
         "resources": pod.resources(plan),
         "securityContext": pod.container_security(),
@@ -151,8 +151,8 @@ def _deployment_notes(plan: Plan) -> dict[str, str]:
         " signal and the longest request after it.",
         f"{container}.startupProbe": "Metadata is answered only while a version can be"
         " served. 10 minutes for the image, the model and its warm-up.",
-        f"{container}.livenessProbe": "Only whether the server answers: to restart it"
-        " mends no missing model.",
+        f"{container}.livenessProbe": "Only whether the server answers, and so not the"
+        " gRPC health check: to restart it mends no missing model.",
         f"{container}.resources": "Decide by measurement: docs/deployment.md has the"
         " formula.",
     }

@@ -203,7 +203,6 @@ class Plan:
             "model_config_file_poll_wait_seconds": _CONFIG_POLL_SECONDS,
             "file_system_poll_wait_seconds": serving.storage.poll_seconds,
             "monitoring_config_file": f"{config_folder}/monitoring.config",
-            "enable_grpc_healthcheck_service": "true",
             "grpc_channel_arguments": f"grpc.max_connection_age_ms={age}",
             "tensorflow_intra_op_parallelism": serving.intra_op_threads,
             "tensorflow_inter_op_parallelism": serving.inter_op_threads,

@@ -5,7 +5,13 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from pipeline.deploy.plan import CONFIG_FOLDER, LOG_FOLDER, SERVER_FOLDER, Plan
+from pipeline.deploy.plan import (
+    CONFIG_FOLDER,
+    LOG_FOLDER,
+    METRICS_PATH,
+    SERVER_FOLDER,
+    Plan,
+)
 from pipeline.deploy.protos import batching_config, monitoring_config
 from pipeline.deploy.requirements import library_path, requirements
 
@@ -90,7 +96,7 @@ def container_security() -> dict[str, Any]:
     }
 
 
-def probes(plan: Plan, grpc_port: int, rest_port: int) -> dict[str, Any]:
+def probes(plan: Plan, rest_port: int) -> dict[str, Any]:
     """Start-up and readiness ask for the model, liveness for the server alone."""
     ready = {"path": plan.ready_path, "port": rest_port}
     return {
@@ -107,7 +113,7 @@ def probes(plan: Plan, grpc_port: int, rest_port: int) -> dict[str, Any]:
             "failureThreshold": 3,
         },
         "livenessProbe": {
-            "grpc": {"port": grpc_port},
+            "httpGet": {"path": METRICS_PATH, "port": rest_port},
             "periodSeconds": 10,
             "timeoutSeconds": 5,
             "failureThreshold": 6,

@@ -31,7 +31,8 @@ def autoscaler(plan: Plan) -> Document:
         metrics.append({"type": "Pods", "pods": named})
         notes["spec.metrics.1"] = (
             f"{custom.meaning} Needs prometheus-adapter with"
-            " monitoring/adapter/values.yaml; without it the CPU alone decides."
+            " monitoring/adapter/values.yaml. Without the metric the CPU adds servers"
+            " and nothing takes them away: set serving.autoscaling.metric to null then."
         )
     down = scaling.scale_down_seconds
     return Document(

@@ -105,12 +105,16 @@ def installed(files: Files) -> Any:
     return [c["command"][-1] for c in deployment(files).get("initContainers", ())]
 
 
+def pre_stop(files: Files) -> Any:
+    return container(files).get("lifecycle", {}).get("preStop")
+
+
 def rest_url(files: Files) -> Any:
     return container(files)["readinessProbe"]["httpGet"]["port"]
 
 
 def grpc_port(files: Files) -> Any:
-    return container(files)["livenessProbe"]["grpc"]["port"]
+    return container(files)["ports"][0]["containerPort"]
 
 
 def peers(index: int) -> Callable[[Files], Any]:
@@ -126,261 +130,110 @@ def peers(index: int) -> Callable[[Files], Any]:
     return look
 
 
-# What is set -> where it shows, and how it reads by default and then.
+# What is set, where it shows, how it reads by default and then. A server ends in 10 s of
+# draining, 66 of connections (60 and gRPC's tenth), 35 for the longest request and 5 more.
 KSERVE_LIMITS = predictor("model/resources/limits")
 LIMITS = one(
     "kubernetes", "Deployment", "spec/template/spec/containers/0/resources/limits"
 )
 CASES: list[tuple[dict[str, Any], Callable[[Files], Any], Any, Any]] = [
-    (
-        {"namespace": "live"},
-        one("kubernetes", "Deployment", "metadata/namespace"),
-        "serving",
-        "live",
-    ),
+    ({"namespace": "live"}, one("kubernetes", "Deployment", "metadata/namespace"),
+     "serving", "live"),
     ({"grpc_port": 9000}, grpc_port, 8500, 9000),
     ({"rest_port": 9001}, rest_url, 8501, 9001),
     ({"request_timeout_seconds": 60}, flag("rest_api_timeout_in_ms"), "30000", "60000"),
-    # 66 = 60 seconds' age and gRPC's tenth; 35 = the longest request and 5.
-    (
-        {"request_timeout_seconds": 60},
-        one(
-            "kubernetes",
-            "Deployment",
-            "spec/template/spec/terminationGracePeriodSeconds",
-        ),
-        10 + 66 + 35,
-        10 + 66 + 65,
-    ),
-    (
-        {"request_timeout_seconds": 60},
-        compose("model-server/stop_grace_period"),
-        "35s",
-        "65s",
-    ),
-    (
-        {"drain_seconds": 20},
-        one(
-            "kubernetes",
-            "Deployment",
-            "spec/template/spec/terminationGracePeriodSeconds",
-        ),
-        10 + 66 + 35,
-        20 + 66 + 35,
-    ),
-    (
-        {"max_connection_age_seconds": 30},
-        flag("grpc_channel_arguments"),
-        "grpc.max_connection_age_ms=60000",
-        "grpc.max_connection_age_ms=30000",
-    ),
+    ({"request_timeout_seconds": 60},
+     one("kubernetes", "Deployment", "spec/template/spec/terminationGracePeriodSeconds"),
+     10 + 66 + 35, 10 + 66 + 65),
+    ({"request_timeout_seconds": 60}, compose("model-server/stop_grace_period"), "35s",
+     "65s"),
+    ({"drain_seconds": 20},
+     one("kubernetes", "Deployment", "spec/template/spec/terminationGracePeriodSeconds"),
+     10 + 66 + 35, 20 + 66 + 35),
+    ({"max_connection_age_seconds": 30}, flag("grpc_channel_arguments"),
+     "grpc.max_connection_age_ms=60000", "grpc.max_connection_age_ms=30000"),
     ({"intra_op_threads": 3}, flag("tensorflow_intra_op_parallelism"), "1", "3"),
     ({"inter_op_threads": 4}, flag("tensorflow_inter_op_parallelism"), "1", "4"),
     ({"batching": None}, flag("enable_batching"), "true", None),
-    (
-        {"batching": None},
-        flag("batching_parameters_file"),
-        "/config/batching.config",
-        None,
-    ),
-    (
-        {"batching": {"max_batch_size": 8}},
-        line("batching.config", "max_batch_size"),
-        ["{ value: 32 }"],
-        ["{ value: 8 }"],
-    ),
-    (
-        {"batching": {"batch_timeout_micros": 900}},
-        line("batching.config", "batch_timeout_micros"),
-        ["{ value: 0 }"],
-        ["{ value: 900 }"],
-    ),
-    (
-        {"batching": {"max_enqueued_batches": 5}},
-        line("batching.config", "max_enqueued_batches"),
-        ["{ value: 10 }"],
-        ["{ value: 5 }"],
-    ),
-    (
-        {"batching": {"num_batch_threads": 7}},
-        line("batching.config", "num_batch_threads"),
-        ["{ value: 2 }"],
-        ["{ value: 7 }"],
-    ),
-    (
-        {"batching": {"allowed_batch_sizes": [16, 32]}},
-        line("batching.config", "allowed_batch_sizes:"),
-        [],
-        ["16", "32"],
-    ),
-    (
-        {"batching": {"pad_variable_length_inputs": True}},
-        line("batching.config", "pad_variable_length_inputs:"),
-        ["false"],
-        ["true"],
-    ),
-    (
-        {"versions": {"policy": "all"}},
-        line("models.config", "model_version_policy"),
-        ["{ latest { num_versions: 1 } }"],
-        ["{ all {} }"],
-    ),
-    (
-        {"versions": {"latest": 2}},
-        line("models.config", "model_version_policy"),
-        ["{ latest { num_versions: 1 } }"],
-        ["{ latest { num_versions: 2 } }"],
-    ),
-    (
-        {"versions": {"policy": "specific", "specific": [3, 5]}},
-        line("models.config", "model_version_policy"),
-        ["{ latest { num_versions: 1 } }"],
-        ["{ specific { versions: 3 versions: 5 } }"],
-    ),
-    (
-        {"versions": {"labels": {"stable": 3, "canary": 5}}},
-        line("models.config", "version_labels"),
-        [],
-        ['{ key: "canary" value: 5 }', '{ key: "stable" value: 3 }'],
-    ),
-    (
-        {"versions": {"labels": {"stable": 3}}},
-        flag("allow_version_labels_for_unavailable_models"),
-        None,
-        "true",
-    ),
+    ({"batching": None}, flag("batching_parameters_file"), "/config/batching.config",
+     None),
+    ({"batching": {"max_batch_size": 8}}, line("batching.config", "max_batch_size"),
+     ["{ value: 32 }"], ["{ value: 8 }"]),
+    ({"batching": {"batch_timeout_micros": 900}},
+     line("batching.config", "batch_timeout_micros"), ["{ value: 0 }"],
+     ["{ value: 900 }"]),
+    ({"batching": {"max_enqueued_batches": 5}},
+     line("batching.config", "max_enqueued_batches"), ["{ value: 10 }"],
+     ["{ value: 5 }"]),
+    ({"batching": {"num_batch_threads": 7}},
+     line("batching.config", "num_batch_threads"), ["{ value: 2 }"], ["{ value: 7 }"]),
+    ({"batching": {"allowed_batch_sizes": [16, 32]}},
+     line("batching.config", "allowed_batch_sizes:"), [], ["16", "32"]),
+    ({"batching": {"pad_variable_length_inputs": True}},
+     line("batching.config", "pad_variable_length_inputs:"), ["false"], ["true"]),
+    ({"versions": {"policy": "all"}}, line("models.config", "model_version_policy"),
+     ["{ latest { num_versions: 1 } }"], ["{ all {} }"]),
+    ({"versions": {"latest": 2}}, line("models.config", "model_version_policy"),
+     ["{ latest { num_versions: 1 } }"], ["{ latest { num_versions: 2 } }"]),
+    ({"versions": {"policy": "specific", "specific": [3, 5]}},
+     line("models.config", "model_version_policy"), ["{ latest { num_versions: 1 } }"],
+     ["{ specific { versions: 3 versions: 5 } }"]),
+    ({"versions": {"labels": {"stable": 3, "canary": 5}}},
+     line("models.config", "version_labels"), [],
+     ['{ key: "canary" value: 5 }', '{ key: "stable" value: 3 }']),
+    ({"versions": {"labels": {"stable": 3}}},
+     flag("allow_version_labels_for_unavailable_models"), None, "true"),
     ({"replicas": {"minimum": 3}}, hpa("minReplicas"), 2, 3),
     ({"replicas": {"maximum": 30}}, hpa("maxReplicas"), 10, 30),
     ({"replicas": {"minimum": 3}}, predictor("minReplicas"), 2, 3),
     ({"replicas": {"maximum": 30}}, predictor("maxReplicas"), 10, 30),
-    (
-        {"resources": {"cpu": 0.5}},
-        LIMITS,
-        {"cpu": "2", "memory": "2048Mi"},
-        {"cpu": "500m", "memory": "2048Mi"},
-    ),
-    (
-        {"resources": {"memory_mib": 512}},
-        KSERVE_LIMITS,
-        {"cpu": "2", "memory": "2048Mi"},
-        {"cpu": "2", "memory": "512Mi"},
-    ),
-    (
-        {"resources": {"cpu": 1.5, "memory_mib": 512}},
-        compose("model-server/deploy/resources/limits"),
-        {"cpus": "2", "memory": "2048M"},
-        {"cpus": "1.5", "memory": "512M"},
-    ),
-    # A thread for each core that is begun.
-    (
-        {"resources": {"cpu": 3.2}},
-        line("batching.config", "num_batch_threads"),
-        ["{ value: 2 }"],
-        ["{ value: 4 }"],
-    ),
-    (
-        {"autoscaling": {"cpu_utilization": 0.5}},
-        hpa("metrics/0/resource/target/averageUtilization"),
-        70,
-        50,
-    ),
+    ({"resources": {"cpu": 0.5}}, LIMITS, {"cpu": "2", "memory": "2048Mi"},
+     {"cpu": "500m", "memory": "2048Mi"}),
+    ({"resources": {"memory_mib": 512}}, KSERVE_LIMITS,
+     {"cpu": "2", "memory": "2048Mi"}, {"cpu": "2", "memory": "512Mi"}),
+    ({"resources": {"cpu": 1.5, "memory_mib": 512}},
+     compose("model-server/deploy/resources/limits"), {"cpus": "2", "memory": "2048M"},
+     {"cpus": "1.5", "memory": "512M"}),
+    ({"resources": {"cpu": 3.2}}, line("batching.config", "num_batch_threads"),
+     ["{ value: 2 }"], ["{ value: 4 }"]),
+    ({"autoscaling": {"cpu_utilization": 0.5}},
+     hpa("metrics/0/resource/target/averageUtilization"), 70, 50),
     ({"autoscaling": {"cpu_utilization": 0.5}}, predictor("scaleTarget"), 70, 50),
-    (
-        {"autoscaling": {"metric": "latency_ms"}},
-        hpa("metrics/1/pods/metric/name"),
-        "model_server_requests_in_flight",
-        "model_server_latency_milliseconds",
-    ),
-    (
-        {"autoscaling": {"target": 2.5}},
-        hpa("metrics/1/pods/target/averageValue"),
-        "32",
-        "2500m",
-    ),
-    (
-        {"autoscaling": {"scale_down_seconds": 60}},
-        hpa("behavior/scaleDown/stabilizationWindowSeconds"),
-        300,
-        60,
-    ),
-    (
-        {"storage": {"poll_seconds": 90}},
-        flag("file_system_poll_wait_seconds"),
-        "10",
-        "90",
-    ),
-    (
-        {"storage": {"credentials_secret": "keys"}},
-        server_env_from,
-        None,
-        [{"secretRef": {"name": "keys"}}],
-    ),
-    (
-        {"storage": {"credentials_secret": "keys"}},
-        one("kserve", "ServiceAccount", "secrets"),
-        None,
-        [{"name": "keys"}],
-    ),
-    (
-        {"images": {"tensorflow": "mine:1"}},
-        compose("model-server/image"),
-        "tensorflow/serving:2.16.1",
-        "mine:1",
-    ),
-    (
-        {"images": {"prometheus": "mine:2"}},
-        compose("prometheus/image"),
-        "prom/prometheus:v2.55.1",
-        "mine:2",
-    ),
+    ({"autoscaling": {"metric": "latency_ms"}}, hpa("metrics/1/pods/metric/name"),
+     "model_server_requests_in_flight", "model_server_latency_milliseconds"),
+    ({"autoscaling": {"target": 2.5}}, hpa("metrics/1/pods/target/averageValue"), "32",
+     "2500m"),
+    ({"autoscaling": {"scale_down_seconds": 60}},
+     hpa("behavior/scaleDown/stabilizationWindowSeconds"), 300, 60),
+    ({"storage": {"poll_seconds": 90}}, flag("file_system_poll_wait_seconds"), "10",
+     "90"),
+    ({"storage": {"credentials_secret": "keys"}}, server_env_from, None,
+     [{"secretRef": {"name": "keys"}}]),
+    ({"storage": {"credentials_secret": "keys"}},
+     one("kserve", "ServiceAccount", "secrets"), None, [{"name": "keys"}]),
+    ({"images": {"tensorflow": "mine:1"}}, compose("model-server/image"),
+     "tensorflow/serving:2.16.1", "mine:1"),
+    ({"images": {"prometheus": "mine:2"}}, compose("prometheus/image"),
+     "prom/prometheus:v2.55.1", "mine:2"),
     ({"access": {"client_namespaces": ["web", "app"]}}, peers(0), [], ["web", "app"]),
-    (
-        {"access": {"monitoring_namespace": "watch"}},
-        peers(1),
-        ["monitoring"],
-        ["watch"],
-    ),
-    (
-        {"access": {"monitoring_labels": {"release": "kps"}}},
-        one("monitoring", "ServiceMonitor", "metadata/labels/release"),
-        None,
-        "kps",
-    ),
-]
+    ({"access": {"monitoring_namespace": "watch"}}, peers(1), ["monitoring"],
+     ["watch"]),
+    ({"access": {"monitoring_labels": {"release": "kps"}}},
+     one("monitoring", "ServiceMonitor", "metadata/labels/release"), None, "kps"),
+]  # fmt: skip
 OURS: list[tuple[dict[str, Any], Callable[[Files], Any], Any, Any]] = [
-    (
-        {"request_log": {"sampling_rate": 0.25}},
-        line("models.config", "sampling_config"),
-        [],
-        ["{ sampling_rate: 0.25 }"],
-    ),
-    (
-        {"request_log": {"sampling_rate": 1.0, "claim": "logs"}},
-        log_volume,
-        [],
-        [{"name": "logs", "persistentVolumeClaim": {"claimName": "logs"}}],
-    ),
-    (
-        {"request_log": {"sampling_rate": 1.0, "redact_inputs": ["face", "voice"]}},
-        flag("request_log_redact_inputs"),
-        None,
-        "face,voice",
-    ),
-    (
-        {"images": {"python": "mine:3"}},
-        compose("model-server/image"),
-        "python:3.10-slim",
-        "mine:3",
-    ),
-    (
-        {"images": {"package": "https://wheels/polymodal.whl"}},
-        installed,
-        ["polymodal"],
-        ["https://wheels/polymodal.whl"],
-    ),
+    ({"request_log": {"sampling_rate": 0.25}}, line("models.config", "sampling_config"),
+     [], ["{ sampling_rate: 0.25 }"]),
+    ({"request_log": {"sampling_rate": 1.0, "claim": "logs"}}, log_volume, [],
+     [{"name": "logs", "persistentVolumeClaim": {"claimName": "logs"}}]),
+    ({"request_log": {"sampling_rate": 1.0, "redact_inputs": ["face", "voice"]}},
+     flag("request_log_redact_inputs"), None, "face,voice"),
+    ({"images": {"python": "mine:3"}}, compose("model-server/image"),
+     "python:3.10-slim", "mine:3"),
+    ({"images": {"package": "https://wheels/polymodal.whl"}}, installed, ["polymodal"],
+     ["https://wheels/polymodal.whl"]),
     ({"images": {"package": None}}, installed, ["polymodal"], []),
-    ({"drain_seconds": 0}, lambda files: container(files).get("lifecycle", {}).get(
-        "preStop", {}).get("exec"), {"command": ["/bin/sleep", "10"]}, None),
+    ({"drain_seconds": 0}, pre_stop, {"exec": {"command": ["/bin/sleep", "10"]}}, None),
 ]  # fmt: skip
 
 

@@ -8,10 +8,17 @@ KServe takes from Kubernetes (containers, pods) is held to Kubernetes' schemas.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jsonschema
 import kubernetes_validate
+import kubernetes_validate.utils
+
+# It reads a megabyte of schemas for each object; once is enough.
+kubernetes_validate.utils.schema_contents = functools.cache(
+    kubernetes_validate.utils.schema_contents
+)
 
 KUBERNETES = ("1.29", kubernetes_validate.latest_version())
 """The oldest version that the files are meant for, and the newest that is known."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +12,11 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving import flags as server_flags
-from tests.pipeline.deployments import Objects, flags, objects, only, pushed, rendered
+from serving.flag_table import FLAGS
+from tests.pipeline.deploy_variants import Variant, files, variant
+from tests.pipeline.deployments import Objects, flags, objects, only, rendered
+
+__all__ = ["files", "variant"]  # fixtures
 
 # Of tensorflow_model_server 2.16 (model_servers/main.cc), those that a deployment wants.
 STOCK_FLAGS = {
@@ -67,37 +68,6 @@ class Server:
         return {name: text for part in data for name, text in part.items()}
 
 
-Variant = tuple[str, bool, str]
-VARIANTS = list(
-    itertools.product(
-        ("tensorflow", "polymodal"), (False, True), ("folder", "gs://bucket/emoji")
-    )
-)
-
-
-@pytest.fixture(params=VARIANTS, ids=lambda v: "-".join(map(str, v)), scope="module")
-def variant(request: pytest.FixtureRequest) -> Variant:
-    found: Variant = request.param
-    return found
-
-
-@pytest.fixture(scope="module")
-def files(variant: Variant, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    server, gpu, place = variant
-    models: str | Path = place
-    if place == "folder":
-        models = pushed(tmp_path_factory.mktemp("models"))
-    return rendered(
-        models,
-        server,
-        gpu,
-        request_log={"sampling_rate": 0.5},
-        versions={"labels": {"stable": 7}},
-        grpc_port=8600,
-        rest_port=8601,
-    )
-
-
 def servers(files: dict[str, str]) -> Iterator[Server]:
     """Kubernetes' and KServe's."""
     found = objects(files, "kubernetes")
@@ -109,7 +79,7 @@ def servers(files: dict[str, str]) -> Iterator[Server]:
 
 
 def test_every_flag_is_known(files: dict[str, str], variant: Variant) -> None:
-    known = {"tensorflow": STOCK_FLAGS}.get(variant[0], set(server_flags.FLAGS))
+    known = {"tensorflow": STOCK_FLAGS}.get(variant[0], set(FLAGS))
     compose = yaml.safe_load(files["compose.yaml"])["services"]["model-server"]
     command_lines = [compose["command"], *(s.container["args"] for s in servers(files))]
     for arguments in command_lines:
@@ -120,7 +90,7 @@ def test_every_flag_is_known(files: dict[str, str], variant: Variant) -> None:
 
 def test_our_server_knows_the_same_flags_by_the_same_names() -> None:
     wanted = set(flags(servers_args()))
-    assert wanted <= STOCK_FLAGS & set(server_flags.FLAGS)
+    assert wanted <= STOCK_FLAGS & set(FLAGS)
 
 
 def servers_args() -> list[str]:
@@ -136,11 +106,14 @@ def test_ports_are_the_flags(files: dict[str, str]) -> None:
         }
         by_flag = {int(server.flags["port"]), int(server.flags["rest_api_port"])}
         assert set(ports.values()) == by_flag
-        rest, grpc = int(server.flags["rest_api_port"]), int(server.flags["port"])
+        rest = int(server.flags["rest_api_port"])
         for probe in ("startupProbe", "readinessProbe"):
             get = server.container[probe]["httpGet"]
             assert get == {"port": rest, "path": "/v1/models/Emoji_1/metadata"}
-        assert server.container["livenessProbe"]["grpc"] == {"port": grpc}
+        alive = server.container["livenessProbe"]["httpGet"]
+        assert alive["port"] == rest
+        # Whatever the model does: it is there as soon as the server is.
+        assert f'path: "{alive["path"]}"' in server.config_files()["monitoring.config"]
 
 
 def test_files_that_flags_name_are_mounted(files: dict[str, str]) -> None:
@@ -292,58 +265,3 @@ def test_the_adapter_makes_the_metric_that_is_scaled_on(files: dict[str, str]) -
     values = yaml.safe_load(files["monitoring/adapter/values.yaml"])
     (rule,) = values["rules"]["custom"]
     assert rule["name"]["as"] == pods["pods"]["metric"]["name"]
-
-
-def test_a_server_ends_in_time(files: dict[str, str], variant: Variant) -> None:
-    spec = only(objects(files, "kubernetes"), "Deployment")["spec"]["template"]["spec"]
-    sleep = int(spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
-    arguments = flags(spec["containers"][0]["args"])
-    age = int(arguments["grpc_channel_arguments"].partition("_ms=")[2]) / 1000
-    # gRPC spreads a connection's age by a tenth. Ours tells its clients to go.
-    gone = math.ceil(age * 1.1) if variant[0] == "tensorflow" else 0
-    assert sleep == 10 + gone
-    longest = int(arguments["rest_api_timeout_in_ms"]) / 1000
-    assert spec["terminationGracePeriodSeconds"] > sleep + longest
-    kserve = only(objects(files, "kserve"), "InferenceService")["spec"]["predictor"]
-    assert (
-        kserve["terminationGracePeriodSeconds"] == spec["terminationGracePeriodSeconds"]
-    )
-
-
-def test_nothing_runs_as_root_or_writes_outside_of_volumes(
-    files: dict[str, str],
-) -> None:
-    spec = only(objects(files, "kubernetes"), "Deployment")["spec"]["template"]["spec"]
-    runtime = only(objects(files, "kserve"), "ServingRuntime")["spec"]
-    for container in (
-        *spec["containers"], *spec.get("initContainers", ()), *runtime["containers"],
-    ):  # fmt: skip
-        security = container["securityContext"]
-        assert security["runAsNonRoot"] is True
-        assert security["runAsUser"] > 0
-        assert security["readOnlyRootFilesystem"] is True
-        assert security["allowPrivilegeEscalation"] is False
-        assert security["capabilities"] == {"drop": ["ALL"]}
-    compose = yaml.safe_load(files["compose.yaml"])["services"]["model-server"]
-    assert (compose["user"], compose["read_only"]) == ("1000:1000", True)
-
-
-def test_gpu(files: dict[str, str], variant: Variant) -> None:
-    _, gpu, _ = variant
-    deployment = only(objects(files, "kubernetes"), "Deployment")["spec"]["template"]
-    predictor = only(objects(files, "kserve"), "InferenceService")["spec"]["predictor"]
-    runtime = only(objects(files, "kserve"), "ServingRuntime")["spec"]
-    service = yaml.safe_load(files["compose.yaml"])["services"]["model-server"]
-    container = deployment["spec"]["containers"][0]
-    for resources in (container["resources"], predictor["model"]["resources"]):
-        for amounts in resources.values():
-            assert amounts.get("nvidia.com/gpu") == ("1" if gpu else None)
-    images = {container["image"], runtime["containers"][0]["image"], service["image"]}
-    stock = "tensorflow/serving:2.16.1-gpu" if gpu else "tensorflow/serving:2.16.1"
-    assert images == {stock if variant[0] == "tensorflow" else "python:3.10-slim"}
-    taint = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-    assert deployment["spec"].get("tolerations") == (taint if gpu else None)
-    assert runtime.get("tolerations") == (taint if gpu else None)
-    device = [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}]
-    reserved = service["deploy"]["resources"].get("reservations")
-    assert reserved == ({"devices": device} if gpu else None)

@@ -22,11 +22,10 @@ from pathlib import Path
 import grpc
 import pytest
 import yaml
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from pipeline.deploy.requirements import requirements
 from pipeline.deploy.write import write
-from serving.client import Client
 from tests.pipeline.deployments import objects, only, plan
 from tests.serving.conftest import wait_until
 from tests.serving.saved_models import save_half
@@ -155,17 +154,9 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         process.stdout.close()
 
 
-def grpc_health(port: int) -> str:
-    """What the kubelet's gRPC probe would see."""
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        asked = health_pb2.HealthCheckRequest(service="")
-        answer = health_pb2_grpc.HealthStub(channel).Check(asked, timeout=10)
-    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
-
-
 def test_from_no_model_to_sigterm(deployed: Deployed) -> None:
     # Alive, for a restart would mend nothing; not ready, for it can answer nothing.
-    assert grpc_health(deployed.grpc) == "SERVING"
+    assert deployed.probe("livenessProbe") == 200
     assert deployed.probe("startupProbe") == 404
     assert deployed.probe("readinessProbe") == 404
     assert not deployed.healthy()
@@ -174,19 +165,19 @@ def test_from_no_model_to_sigterm(deployed: Deployed) -> None:
     wait_until(lambda: deployed.probe("readinessProbe") == 200)
     assert deployed.probe("startupProbe") == 200
     assert deployed.healthy()
-    assert grpc_health(deployed.grpc) == "SERVING"
+    assert deployed.probe("livenessProbe") == 200
 
     # Labels, which the config carries, and metrics, where Prometheus looks for them.
     status, text = deployed.get("/v1/models/Emoji_1/labels/stable/metadata")
     assert status == 200, text
-    with Client(f"127.0.0.1:{deployed.grpc}/Emoji_1") as client:
-        assert client.target.endswith("/Emoji_1")
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{deployed.rest}/v1/models/Emoji_1:predict",
-        data=b'{"inputs": {"x": [4.0]}}',
-    )
-    with urllib.request.urlopen(request) as answer:
-        assert b"3.0" in answer.read()
+    asked = predict_pb2.PredictRequest()
+    asked.model_spec.name, asked.model_spec.version_label = "Emoji_1", "stable"
+    asked.inputs["x"].dtype = 1
+    asked.inputs["x"].tensor_shape.dim.add(size=1)
+    asked.inputs["x"].float_val.append(4.0)
+    with grpc.insecure_channel(f"127.0.0.1:{deployed.grpc}") as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        assert list(stub.Predict(asked).outputs["y"].float_val) == [3.0]
     monitor = only(objects(deployed.files, "monitoring"), "ServiceMonitor")
     _, page = deployed.get(monitor["spec"]["endpoints"][0]["path"])
     adapter = yaml.safe_load(deployed.files["monitoring/adapter/values.yaml"])
