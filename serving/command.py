@@ -39,8 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except flags.FlagError as error:
         print(f"serving.server: {error}", file=sys.stderr)
         return 1
+    process = "%(process)d " if values["worker_processes"] > 1 else ""
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+        level=logging.INFO, format=f"%(asctime)s {process}%(levelname)s %(message)s"
     )
     if values["worker_processes"] > 1 and not workers.is_worker():
         ports = [one for one in (values["port"], values["rest_api_port"]) if one]

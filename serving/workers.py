@@ -23,8 +23,8 @@ from serving.prometheus import DIRECTORY, process_ended
 
 _log = logging.getLogger(__name__)
 
-# In a worker's environment: the folder that it tells its readiness in.
-_FOLDER = "POLYMODAL_WORKERS"
+# In a worker's environment: the folder that it tells its readiness in, and its parent.
+_FOLDER, _PARENT = "POLYMODAL_WORKERS", "POLYMODAL_WORKERS_PARENT"
 NO_RELOAD = (
     "HandleReloadConfigRequest would reach one of several worker processes only: change "
     "the file of --model_config_file, with --model_config_file_poll_wait_seconds"
@@ -57,7 +57,7 @@ def end_with_parent(stop: threading.Event) -> None:
     set_death_signal = 1  # PR_SET_PDEATHSIG
     if hasattr(libc, "prctl"):  # Linux
         libc.prctl(set_death_signal, signal.SIGTERM)
-    if os.getppid() == 1:  # it was gone before
+    if os.getppid() != int(os.environ[_PARENT]):  # it was gone before
         stop.set()
 
 
@@ -88,7 +88,12 @@ def supervise(
         # What an earlier run left would be added to this one's counts.
         for left in glob.glob(os.path.join(glob.escape(metrics), "*.db")):
             os.unlink(left)
-        environment = {**os.environ, _FOLDER: folder, DIRECTORY: metrics}
+        environment = {
+            **os.environ,
+            _FOLDER: folder,
+            _PARENT: str(os.getpid()),
+            DIRECTORY: metrics,
+        }
         workers = [_Worker(command, environment, one + 1) for one in range(count)]
         for worker in workers:
             worker.start()
