@@ -11,9 +11,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import jsonschema
-import kubernetes_validate
-import kubernetes_validate.utils
+import jsonschema  # type: ignore[import-untyped]
+import kubernetes_validate  # type: ignore[import-untyped]
+import kubernetes_validate.utils  # type: ignore[import-untyped]
 
 # It reads a megabyte of schemas for each object; once is enough.
 kubernetes_validate.utils.schema_contents = functools.cache(
