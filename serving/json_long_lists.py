@@ -18,6 +18,7 @@ MAX_RANK = 32
 _LONG = 8 * 1024
 _PIECE = 64 * 1024
 _TO_SPACES = bytes.maketrans(b"[]", b"  ")
+_SPACE = b" \t\r\n"
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[],"))
 
 
@@ -146,10 +147,13 @@ def _list_in(body: Text, start: int, end: int) -> tuple[int, int] | None:
         at = body.find(brace, first, end)
         end = at if at >= 0 else end
     last = body.rfind(b"]", first, end) + 1
-    # Counted in pieces: other threads wait while one call counts.
-    depth = sum(
-        body.count(b"[", at, min(at + _PIECE, last))
-        - body.count(b"]", at, min(at + _PIECE, last))
-        for at in range(first, last, _PIECE)
-    )
-    return (first, last) if last - first >= _LONG and depth == 0 else None
+    if last - first < _LONG:
+        return None
+    depth, before = 0, b""
+    for at in range(first, last, _PIECE):  # other threads wait while one call counts
+        piece = bytes(body[at : min(at + _PIECE, last)]).translate(None, _SPACE)
+        depth += piece.count(b"[") - piece.count(b"]")
+        if b"[]" in before + piece[:1] or b"[]" in piece:
+            return None  # empty lists have no numbers
+        before = piece[-1:] or before
+    return (first, last) if depth == 0 else None

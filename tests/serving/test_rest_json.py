@@ -366,6 +366,11 @@ class TestLongLists:
         found = read({"instances": rows}, x="int64", s="string")["x"]
         np.testing.assert_array_equal(found, values)
 
+    @pytest.mark.parametrize("text", [b"[ ], ", b"[" + b" " * 70_000 + b"], "])
+    def test_empty_lists(self, text: bytes) -> None:
+        body = b'{"inputs": [' + text * (60_000 // len(text) + 20) + b"[]]}"
+        assert read(body, x="float32")["x"].shape == (body.count(b"]") - 1, 0)
+
     def test_not_a_number_inside(self) -> None:
         values = np.arange(40000, dtype=np.float32)
         values[[5, 20000]] = np.nan, -np.inf
