@@ -171,7 +171,7 @@ class Engine:
             if not answered:
                 task.batch.callers -= 1
                 if task.batch.callers == 0:
-                    task.batch.cancellation.cancel()
+                    task.batch.cancel()
         elif task in queue.tasks:
             queue.tasks.remove(task)
             queue.size -= task.size

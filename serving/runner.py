@@ -62,7 +62,6 @@ class Batch:
 
     Attributes:
         callers: how many of them somebody still waits for.
-        cancellation: stops the graph.
         answered: outputs of the runs that did not fail, padding left out.
     """
 
@@ -74,8 +73,22 @@ class Batch:
         self.api = api
         self.tasks = tasks
         self.callers = len(tasks)
-        self.cancellation = Cancellation()
+        self._cancelled = False
+        self._cancellation: Cancellation | None = None
         self.answered: list[Arrays] = []
+
+    def cancel(self) -> None:
+        """Stops the graph, and what would be run after it; called by the loop."""
+        self._cancelled = True
+        if self._cancellation is not None:
+            self._cancellation.cancel()
+
+    def cancellation(self) -> Cancellation:
+        """What stops the next run; a run that fails uses its own up."""
+        self._cancellation = fresh = Cancellation()
+        if self._cancelled:  # looked at afterwards, or a `cancel` could slip between
+            fresh.cancel()
+        return fresh
 
 
 class Runner:
@@ -166,7 +179,7 @@ class Runner:
     def _execute(self, batch: Batch, inputs: Arrays) -> dict[str, Array]:
         began = time.perf_counter()
         servable = batch.servable
-        outputs = servable.execute(batch.signature, inputs, batch.cancellation)
+        outputs = servable.execute(batch.signature, inputs, batch.cancellation())
         seconds = time.perf_counter() - began
         self._metrics.run(servable.name, servable.version, batch.api, seconds)
         return outputs
