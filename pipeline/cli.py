@@ -197,7 +197,7 @@ def predict(
 @click.option(
     "--model", help="SavedModel that embeds the inputs, if it lies elsewhere."
 )
-@click.option("--config", help="YAML with other thresholds, under `monitoring:`.")
+@click.option("--config", help="YAML whose `monitoring:` and redactions count instead.")
 @click.option("--since", help="Only what was logged since: 24h, 7d, 2026-11-30T08:00.")
 @click.option("--output", help="JSON file of the report.")
 @click.option("--textfile", help="Gauges, for the node exporter's textfile collector.")
@@ -215,8 +215,8 @@ def monitor(
     from pipeline.monitor import Monitor, watch
     from trainer.config import load
 
-    thresholds = load(config).monitoring if config else None
-    watched = Monitor(logs, baseline, model, thresholds, since)
+    given = load(config) if config else None
+    watched = Monitor(logs, baseline, model, given, since)
     sys.exit(watch(watched, Console(), **outputs))
 
 

@@ -7,13 +7,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from pipeline.apply import newest_version
-from pipeline.baseline import FOLDER, BaselineError, baseline_folder, load_baseline
+from pipeline.baseline import BaselineError, baseline_folder, load_baseline
 from pipeline.baseline import model_hash as hash_of
 from pipeline.monitor_embeddings import SIGNATURE, EmbeddingSample
 from pipeline.monitor_report import (
@@ -33,7 +32,8 @@ from pipeline.prediction_logs import (
     logged_rows,
     seconds_since,
 )
-from trainer.config import MonitoringConfig, UserError
+from trainer.config import Config, UserError
+from trainer.features import EMBEDDING, embedding_key, features, input_features
 
 DRIFT, NO_DRIFT = 3, 0
 """Exit statuses of the command."""
@@ -54,7 +54,8 @@ class Monitor:
         baseline: see `load_baseline`.
         model: the model's directory, which embeds the logged inputs; None = the one
             that the baseline lies in. Without any, embeddings are not compared.
-        monitoring: thresholds; None = those in the baseline.
+        config: its `monitoring` has the thresholds, and its `serving.request_log`
+            names what the server redacts; None = the config in the baseline.
         since: only what was logged from then on, see `seconds_since`.
 
     Raises:
@@ -67,12 +68,12 @@ class Monitor:
         logs: str,
         baseline: str,
         model: str | None = None,
-        monitoring: MonitoringConfig | None = None,
+        config: Config | None = None,
         since: str | None = None,
     ) -> None:
         self._logs, self._since = logs, since
         self._baseline = load_baseline(baseline)
-        self._monitoring = monitoring or self._baseline.config.monitoring
+        self._config = config or self._baseline.config
         if since is not None:
             seconds_since(since)  # refused now, not after the model is loaded
         self._servable = self._embedder(baseline, model)
@@ -82,7 +83,8 @@ class Monitor:
         from serving.servable import Servable
 
         if model is None:
-            around = baseline_folder(baseline).parents[len(Path(FOLDER).parts) - 1]
+            # As far up as `FOLDER` is deep.
+            around = baseline_folder(baseline).resolve().parent.parent
             if not (around / "saved_model.pb").is_file():
                 return None
             directory = str(around)
@@ -98,7 +100,7 @@ class Monitor:
 
     def run(self) -> Report:
         """Reads all logs once and compares them."""
-        baseline, seen = self._baseline, Seen()
+        baseline, seen = self._baseline, Seen(redacted=self._redacted())
         files = log_files(self._logs)
         since = seconds_since(self._since) if self._since else 0.0
         reservoir = Reservoir(_MOST_ROWS)
@@ -114,14 +116,14 @@ class Monitor:
                 kept[slot] = observed(baseline.config, row)
             if sample is not None:
                 sample.offer(row)
-        table = self._without_redacted(table_of(kept.values()), seen)
         embedded = sample.rows() if sample else []
-        table |= table_of(embedded)
+        table = table_of(kept.values()) | table_of(embedded)
+        table = self._without_redacted(table, seen.redacted)
         checks = compare(
             baseline.statistics,
             statistics_of(table, baseline.bins),
             baseline.bins,
-            self._monitoring,
+            self._config.monitoring,
         )
         return Report(
             model_name=baseline.config.name,
@@ -135,19 +137,29 @@ class Monitor:
             notes=tuple(self._notes(seen, files)),
         )
 
-    def _without_redacted(
-        self, table: Mapping[Column, list[Value]], seen: Seen
-    ) -> dict[Column, list[Value]]:
-        """Nothing of what was sent can be told of an input that is redacted.
+    def _redacted(self) -> set[str]:
+        """Feature keys of which the config says that the server redacts them."""
+        keys = {feature.key for feature in features(self._baseline.config)}
+        names = set(self._config.serving.request_log.redact_inputs)
+        return keys if "all" in names else keys & names
 
-        That it was there the answers still say, for the input as a whole.
+    def _without_redacted(
+        self, table: Mapping[Column, list[Value]], redacted: set[str]
+    ) -> dict[Column, list[Value]]:
+        """Leaves out what can only be told from values that are redacted.
+
+        Whether an input as a whole was there is not: the answers say it.
         """
-        inputs = {one.name for one in self._baseline.config.inputs}
+        inputs = self._baseline.config.inputs
+        left_out = {EMBEDDING} if redacted else set()
+        for one in inputs:
+            if any(feature.key in redacted for feature in input_features(one)):
+                left_out.add(embedding_key(one.name))
+        whole = {Column("missing", one.name) for one in inputs}
         return {
             column: values
             for column, values in table.items()
-            if column.feature not in seen.redacted
-            or (column.kind == "missing" and column.feature in inputs)
+            if column.feature not in redacted | left_out or column in whole
         }
 
     def _notes(self, seen: Seen, files: list[str]) -> list[str]:

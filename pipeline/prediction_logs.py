@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -41,7 +41,8 @@ class Seen:
         rows: of all records that could be used.
         left_out: why -> records (of damaged files: files).
         damaged: files that could not be read to their end, each with what was wrong.
-        redacted: feature keys whose values the server had taken out.
+        redacted: feature keys whose values the server takes out: those that it is
+            known to, and those that are found to be.
     """
 
     files: int = 0
@@ -173,7 +174,7 @@ def _rows_of_log(
         seen.left_out[f"unreadable ({type(error).__name__})"] += 1
         return
     for row in rows:
-        row = _revealed(config, row)
+        row = _revealed(config, row, seen.redacted)
         seen.redacted |= row.hidden
         seen.rows += 1
         yield row
@@ -245,12 +246,13 @@ def _is_emptied(stored: Any, key: str) -> bool:
     return kind is not None and not getattr(stored[key], kind).value
 
 
-def _revealed(config: Config, row: AnsweredRow) -> AnsweredRow:
-    """Hides inputs that the model saw and the log does not show."""
-    hidden = set(row.hidden)
+def _revealed(config: Config, row: AnsweredRow, redacted: Set[str]) -> AnsweredRow:
+    """Hides what is redacted, and inputs that the model saw and the log does not show."""
+    hidden = row.hidden | redacted
     for one in config.inputs:
         keys = {feature.key for feature in input_features(one)}
         seen = bool(row.answers.get(present_key(one.name), False))
-        if seen and not keys & {*row.values, *row.hidden}:
+        if seen and not keys & {*row.values, *hidden}:
             hidden |= keys
-    return AnsweredRow(row.values, frozenset(hidden), row.answers, row.labels)
+    values = {key: value for key, value in row.values.items() if key not in hidden}
+    return AnsweredRow(values, hidden, row.answers, row.labels)

@@ -40,9 +40,8 @@ def judged(watching: Watching, tmp_path: Path) -> Judged:
         count: int, monitoring: MonitoringConfig, **changes: Any
     ) -> dict[tuple[str, str], Check]:
         write_logs(tmp_path / "logs", logs_of(watching, rows(count, 3, **changes)))
-        monitor = Monitor(
-            str(tmp_path / "logs"), str(watching.model), monitoring=monitoring
-        )
+        config = replace(watching.config, monitoring=monitoring)
+        monitor = Monitor(str(tmp_path / "logs"), str(watching.model), config=config)
         return {(c.kind, c.feature): c for c in monitor.run().checks}
 
     return run

@@ -30,6 +30,8 @@ from tests.pipeline.monitored import (
     sent,
     write_logs,
 )
+from trainer.config import ServingConfig, replace
+from trainer.serving_config import RequestLogConfig
 
 
 @pytest.fixture(scope="module")
@@ -220,3 +222,25 @@ def test_redacted_inputs_are_not_missing_ones(
         ("score", "years"),
     ):  # fmt: skip
         assert checks[kind, feature] == "silent"  # type: ignore[index]
+
+
+def test_what_the_config_redacts_is_known(watching: Watching, tmp_path: Path) -> None:
+    """A column that is alone in its batch: its log looks as if it had been missing."""
+    given = logs_of(watching, rows(160, 8, city=lambda city: "Bern"), batch=1)
+    for log in given:
+        redacting("age")(log)
+    write_logs(tmp_path / "a", given)
+    request_log = RequestLogConfig(redact_inputs=("age",))
+    config = replace(CONFIG, serving=ServingConfig(request_log=request_log))
+    report = Monitor(str(tmp_path), str(watching.model), config=config).run()
+    verdicts = {(c.kind, c.feature): c.verdict for c in report.checks}
+    assert verdicts["missing", "age"] == verdicts["numeric", "age"] == "not logged"
+    assert verdicts["embedding", "facts_embedding"] == "not logged"
+    assert verdicts["embedding", "embedding"] == "not logged"
+    assert verdicts["embedding", "picture_embedding"] == "silent"
+    assert verdicts["categorical", "city"] == "drift"
+    everything = RequestLogConfig(redact_inputs=("all",))
+    config = replace(CONFIG, serving=ServingConfig(request_log=everything))
+    report = Monitor(str(tmp_path), str(watching.model), config=config).run()
+    compared = {c.kind for c in report.checks if c.verdict == "silent"}
+    assert compared == {"missing", "label", "score"}
