@@ -23,8 +23,8 @@ class MonitoringConfig:
     numeric: float = option(
         0.05,
         "Divergence (Jensen-Shannon, bits) of numbers, text lengths, picture sizes and"
-        " seconds: a shift by half a standard deviation, which the population stability"
-        " index calls major (0.25).",
+        " seconds: a shift by 0.55 standard deviations, a little more than what the"
+        " population stability index calls major (0.25).",
     )
     categorical: float = option(0.1, "Change of one category's share: ten points.")
     label: float = option(
