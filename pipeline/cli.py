@@ -284,6 +284,18 @@ def deploy(
     click.echo((Path(output) / "NEXT_STEPS.md").read_text(encoding="utf-8"), nl=False)
 
 
+@main.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("flags", nargs=-1, type=click.UNPROCESSED)
+def playground(flags: tuple[str, ...]) -> None:
+    """Open a web page over a served model; takes the flags of serving.playground."""
+    from serving.playground import main as playground_main
+
+    sys.exit(playground_main(list(flags)))
+
+
 @main.command()
 @click.option("--port", "ports", multiple=True, type=int, default=(8500, 8501))
 @click.option("--path", default=".", show_default=True, help="Where runs will write.")

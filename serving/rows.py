@@ -42,9 +42,15 @@ class RowError(ValueError):
 
 @dataclass(frozen=True)
 class Contract:
-    """What a model takes: input name -> kind (a category counts as text)."""
+    """What a model takes.
+
+    Attributes:
+        inputs: input name -> kind (a category counts as text).
+        table: names of those that are columns of a table: numbers and categories.
+    """
 
     inputs: Mapping[str, Kind]
+    table: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, signatures: Mapping[str, Any]) -> "Contract":
@@ -78,7 +84,13 @@ class Contract:
                 kinds[name] = "audio"
             else:
                 kinds[name] = "text"
-        return cls(kinds)
+        table = {
+            name
+            for name, kind in kinds.items()
+            if kind == "numeric"
+            or (kind == "text" and known and f"{name}_token_ids" not in known)
+        }
+        return cls(kinds, frozenset(table))
 
     def check_keys(self, rows: Sequence[Row]) -> None:
         """Refuses keys that the model does not know, before anything is read.
