@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
 import grpc
-from grpc_health.v1 import (  # type: ignore[import-untyped]
+from grpc_health.v1 import (
     health_pb2,
     health_pb2_grpc,
 )

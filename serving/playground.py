@@ -104,7 +104,7 @@ def asked(
     by_part = groups(client.contract())
     parts = {}
     for head, kind in heads(answer).items():
-        scores = answer.get(f"{head}_scores")
+        scores = answer.get(f"{head}_scores", {})
         of = max(scores, key=scores.__getitem__) if kind == "scores" else None
 
         def ask(

@@ -7,7 +7,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 import yaml
 from google.protobuf import text_format

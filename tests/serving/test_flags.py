@@ -22,7 +22,7 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from grpc_health.v1 import (  # type: ignore[import-untyped]
+from grpc_health.v1 import (
     health_pb2,
     health_pb2_grpc,
 )
