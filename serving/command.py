@@ -98,6 +98,8 @@ def _serve(values: Mapping[str, Any]) -> int:
         os.environ["TF_XLA_FLAGS"] = "--tf_xla_cpu_global_jit " + os.environ.get(
             "TF_XLA_FLAGS", ""
         )
+    # TensorFlow's own warnings quote the inputs that its kernels refuse.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # From here on TensorFlow is loaded.
     from serving.configured import model_config_watch, model_server
     from serving.status import ServingError
