@@ -282,4 +282,5 @@ class Engine:
                 task.answer.set_exception(answer)
             else:
                 task.answer.set_result(answer)
+        batch.tasks = ()  # they know their batch: a cycle would keep their inputs
         self._dispatch_soon()

@@ -143,15 +143,15 @@ class Runner:
         try:
             return list(self._run(batch, tasks))
         except ServingError as error:
-            failure = error
+            code, message = error.code, error.message
         except Exception as error:
             # Its text may quote input values, and so may the lines of a traceback's
             # exception: only where it happened is told.
             stack = "".join(traceback.format_tb(error.__traceback__))
             _log.error("a batch failed: %s\n%s", type(error).__name__, stack)
-            failure = ServingError(grpc.StatusCode.INTERNAL, type(error).__name__)
+            code, message = grpc.StatusCode.INTERNAL, type(error).__name__
         if len(tasks) == 1 or batch.callers == 0:
-            return [ServingError(failure.code, failure.message) for _ in tasks]
+            return [ServingError(code, message) for _ in tasks]
         middle = len(tasks) // 2
         return [
             *self._answers(batch, tasks[:middle]),
