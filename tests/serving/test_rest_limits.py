@@ -102,6 +102,17 @@ class TestLimits:
         with send(strict, head.encode()) as connection:
             assert connection.recv(65536).startswith(b"HTTP/1.1 404 ")
 
+    def test_a_body_that_stops_coming(
+        self, strict: ModelServer, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("serving.rest_body.IDLE_SECONDS", 0.2)
+        head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+        with send(strict, head.encode() + b"{") as connection:
+            answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"came for 0.2 seconds" in answer
+        assert heard.requests[-1] == ("half", "Predict", "REST", "DEADLINE_EXCEEDED")
+
     def test_too_many_requests_and_a_client_that_leaves(
         self, strict: ModelServer, heard: Heard
     ) -> None:
