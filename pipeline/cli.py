@@ -214,7 +214,7 @@ def predict(
 @click.option("--output", help="JSON file of the report.")
 @click.option("--textfile", help="Gauges, for the node exporter's textfile collector.")
 @click.option("--metrics_port", type=int, help="Gauges over HTTP; needs --interval.")
-@click.option("--interval", type=float, help="Compare every so many seconds.")
+@click.option("--interval", type=click.FloatRange(1), help="Seconds between two runs.")
 @_explained
 def monitor(
     logs: str, baseline: str, model: str | None, config: str | None, since: str | None,
