@@ -92,7 +92,8 @@ def trend(samples: Sequence[tuple[float, float]]) -> Trend:
     )
 
 
-def _save(path: Path, added: float) -> None:
+def save_half(path: Path, added: float) -> None:
+    """Saves y = x / 2 + added as a SavedModel."""
     module = tf.Module()
     module.added = tf.Variable(added)
 
@@ -115,7 +116,7 @@ class _Versions:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work)
         for number in (0, 1):
-            _save(base / f".template{number}", offset(number))
+            save_half(base / f".template{number}", offset(number))
         self._push()
 
     def _push(self) -> None:
