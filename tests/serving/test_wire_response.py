@@ -77,7 +77,8 @@ def test_typed_fields_by_hand() -> None:
 
 
 def test_several_outputs_and_long_ones() -> None:
-    outputs = {"a": np.zeros(100_000, np.float32), "b" * 200: np.ones(1)}
+    outputs: dict[str, Any] = {"a": np.zeros(100_000, np.float32)}
+    outputs["b" * 200] = np.ones(1)
     data = wire_response.write("m", 1, "s", outputs, {"a": 1, "b" * 200: 2})
     message = predict_pb2.PredictResponse.FromString(data)
     assert len(message.outputs["a"].float_val) == 100_000
