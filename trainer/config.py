@@ -19,9 +19,13 @@ import yaml
 from trainer.data_config import DataConfig, SplitConfig
 from trainer.fusion_config import (
     AttentionFusion,
+    BottleneckFusion,
     ConcatFusion,
+    FilmFusion,
     FusionConfig,
     GatedFusion,
+    LowRankFusion,
+    PerceiverFusion,
 )
 from trainer.head_config import ClassificationHead, HeadConfig, RegressionHead
 from trainer.input_config import (
@@ -32,7 +36,7 @@ from trainer.input_config import (
     TabularInput,
     TextInput,
 )
-from trainer.schema import nearest, option, plain, positive, read, required
+from trainer.schema import named, nearest, option, plain, positive, read, required
 from trainer.training_config import (
     EvaluationConfig,
     ObjectivesConfig,
@@ -47,19 +51,23 @@ __all__ = [
     "CONFIG_ASSET",
     "AttentionFusion",
     "AudioInput",
+    "BottleneckFusion",
     "ClassificationHead",
     "ConcatFusion",
     "Config",
     "ConfigError",
     "DataConfig",
     "EvaluationConfig",
+    "FilmFusion",
     "FusionConfig",
     "GatedFusion",
     "HeadConfig",
     "ImageInput",
     "InputConfig",
+    "LowRankFusion",
     "ObjectivesConfig",
     "ParameterGroup",
+    "PerceiverFusion",
     "RegressionHead",
     "SplitConfig",
     "SupervisedObjective",
@@ -134,13 +142,20 @@ class Config:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", self.name):
             yield f"name: letters, digits, _ . - only. Received: {self.name!r}"
         yield from self._name_problems()
+        yield from self._reference_problems()
+
+    def _reference_problems(self) -> Iterator[str]:
+        """Names of inputs and heads that stand in other parts of the config."""
+        inputs = [one.name for one in self.inputs]
+        heads = [head.name for head in self.heads]
+        if isinstance(self.fusion, FilmFusion) and self.fusion.conditioned is not None:
+            yield from named(
+                "fusion.conditioned", self.fusion.conditioned, inputs, "input"
+            )
         for i, threshold in enumerate(self.evaluation.thresholds):
-            names = [h.name for h in self.heads]
-            if threshold.head is not None and threshold.head not in names:
-                yield (
-                    f"evaluation.thresholds[{i}].head: no such head."
-                    f"{nearest(threshold.head, names)} Heads: {', '.join(names)}"
-                )
+            if threshold.head is not None:
+                where = f"evaluation.thresholds[{i}].head"
+                yield from named(where, threshold.head, heads, "head")
 
     def _name_problems(self) -> Iterator[str]:
         seen: dict[str, str] = {}

@@ -48,13 +48,17 @@ def build_model(config: Config, resources: Resources) -> keras.Model:
     )(present)
     outputs: dict[str, Any] = {}
     encoded: dict[str, Encoded] = {}
+    fuse = fusion(config.fusion)
     for i, one in enumerate(modalities(config)):
         tensors = {key: inputs[key] for key in one.specs(resources)}
         result = one.encoder(tensors, config.embedding_dim, resources)
         outputs[embedding_key(one.name)] = result.pooled
-        pooled = MissingToken(name=f"{one.name}_missing")(result.pooled, shown[:, i])
-        encoded[one.name] = dataclasses.replace(result, pooled=pooled)
-    fused = fusion(config.fusion)(encoded, shown)
+        if fuse.missing_token(one.name):
+            filled = MissingToken(name=f"{one.name}_missing")
+            pooled = filled(result.pooled, shown[:, i])
+            result = dataclasses.replace(result, pooled=pooled)
+        encoded[one.name] = result
+    fused = fuse(encoded, shown)
     for head in heads(config):
         logits = head.logits(fused, f"{head.name}_logits")
         if head.config.auxiliary_weight:

@@ -37,6 +37,15 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
+def named(where: str, name: str, known: Sequence[str], what: str) -> Iterator[str]:
+    """A problem where `name` is no name of a `what` of the config."""
+    if name not in known:
+        yield (
+            f"{where}: no such {what}.{nearest(name, known)}"
+            f" {what.capitalize()}s: {', '.join(known)}"
+        )
+
+
 def _numbers(holder: Any, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """Each named number, each of a list's, under its field's name; None has none."""
     for name in names:

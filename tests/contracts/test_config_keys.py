@@ -926,6 +926,7 @@ def test_every_slice(every_slice: bool, wanted: list[list[str]]) -> None:
 
 HERE = "tests/contracts/test_config_keys.py"
 _MODALITIES = "tests/contracts/test_modalities.py"
+_FUSIONS = "tests/contracts/test_fusion_keys.py"
 _DATASET = "tests/contracts/test_dataset.py"
 _AUGMENTATION = "tests/trainer/test_augmentation.py"
 _HEADS = "tests/trainer/test_heads.py"
@@ -1003,6 +1004,11 @@ COVERED: dict[str, str] = {
     **_under("fusion.concat", "dim hidden_dims dropout", HERE),
     **_under("fusion.gated", "dim dropout", HERE),
     **_under("fusion.attention", "dim layers heads dropout", HERE),
+    **_under("fusion.low_rank", "dim rank dropout", _FUSIONS),
+    **_under("fusion.film", "dim conditioned dropout", _FUSIONS),
+    **_under("fusion.bottleneck", "dim bottlenecks layers fusion_layer", _FUSIONS),
+    **_under("fusion.bottleneck", "heads dropout", _FUSIONS),
+    **_under("fusion.perceiver", "dim latents blocks layers heads dropout", _FUSIONS),
     **_under("training", "batch_size shuffle_buffer cache", _DATASET),
     **_under("training", "learning_rate weight_decay warmup_fraction", _OPTIMIZER),
     **_under("training", "final_learning_rate_fraction clip_norm", _OPTIMIZER),
