@@ -57,7 +57,7 @@ def run(
 
     pipeline = create_pipeline(config, scanned, manifest, output)
     seconds = run_pipeline(pipeline, console)
-    result = latest_run(os.path.join(output, "tfx", "metadata.sqlite"))
+    result = latest_run(os.path.join(output, "tfx", "metadata.sqlite"), config.name)
     counts = result.counts()
     report = _judged(config, result.model, result.examples, output, console)
     summary = {

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,18 @@ from trainer.config import (
     AudioInput,
     ClassificationHead,
     Config,
+    ConfigError,
     EvaluationConfig,
     ImageInput,
+    ObjectivesConfig,
     RegressionHead,
+    StageConfig,
     TextInput,
+    TrainingConfig,
     to_json,
 )
 from trainer.encoder_config import BagEncoder, TextPresetEncoder
+from trainer.schema import plain
 
 _STORED = {
     ImageInput: ("name", "column", "max_pixels"),
@@ -75,13 +82,30 @@ def transform_view(config: Config) -> str:
     return to_json(Config(name="view", inputs=tuple(inputs), heads=heads))
 
 
-def training_view(config: Config) -> str:
-    """What Trainer reads, as JSON: all but how the model is judged.
+def training_view(config: Config, stage: StageConfig) -> str:
+    """What one stage's Trainer reads, as JSON: all but how the model is judged.
 
-    It travels with the model, so that `evaluate` and `predict` read a manifest as the
+    The stage's objectives and training stand where a config of one stage has them. It
+    travels with the model, so that `evaluate` and `predict` read a manifest as the
     pipeline did; hence `data` stays in it.
     """
-    return to_json(dataclasses.replace(config, evaluation=EvaluationConfig()))
+    return to_json(
+        dataclasses.replace(
+            config,
+            objectives=stage.objectives,
+            training=stage.training,
+            stages=(),
+            evaluation=EvaluationConfig(),
+        )
+    )
+
+
+def stage_view(stage: StageConfig) -> str:
+    """What a stage moves and how far, as JSON, for a config of `training_view`."""
+    view = dataclasses.replace(
+        stage, base=None, objectives=ObjectivesConfig(), training=TrainingConfig()
+    )
+    return json.dumps(plain(view), sort_keys=True)
 
 
 def code_version(*packages: str) -> str:
@@ -93,3 +117,19 @@ def code_version(*packages: str) -> str:
             digest.update(str(path.relative_to(root)).encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def base_state(path: str) -> str:
+    """Tells one content of a base model from another: its weights' sizes and times.
+
+    Raises:
+        ConfigError: no such model.
+    """
+    import tensorflow as tf
+
+    folder = os.path.join(path, "variables")
+    files = tf.io.gfile.glob(os.path.join(folder, "*")) or tf.io.gfile.glob(path)
+    if not files:
+        raise ConfigError("config", [f"stages: from: {path!r} does not exist."])
+    stats = [(os.path.basename(f), tf.io.gfile.stat(f)) for f in sorted(files)]
+    return " ".join(f"{name} {s.length} {s.mtime_nsec}" for name, s in stats)

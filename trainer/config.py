@@ -36,12 +36,12 @@ from trainer.input_config import (
     TabularInput,
     TextInput,
 )
+from trainer.objective_config import ObjectivesConfig, SupervisedObjective
 from trainer.schema import named, nearest, option, plain, positive, read, required
+from trainer.stage_config import LoraConfig, StageConfig, UnfreezeConfig
 from trainer.training_config import (
     EvaluationConfig,
-    ObjectivesConfig,
     ParameterGroup,
-    SupervisedObjective,
     Threshold,
     TrainingConfig,
 )
@@ -64,22 +64,24 @@ __all__ = [
     "HeadConfig",
     "ImageInput",
     "InputConfig",
-    "LowRankFusion",
+    "LoraConfig",
     "ObjectivesConfig",
     "ParameterGroup",
-    "PerceiverFusion",
     "RegressionHead",
     "SplitConfig",
+    "StageConfig",
     "SupervisedObjective",
     "TabularColumn",
     "TabularInput",
     "TextInput",
     "Threshold",
     "TrainingConfig",
+    "UnfreezeConfig",
     "UserError",
     "from_json",
     "from_mapping",
     "load",
+    "stage_from_json",
     "to_json",
     "to_yaml",
 ]
@@ -119,6 +121,11 @@ class Config:
     fusion: FusionConfig = option(ConcatFusion(), "How the inputs are joined.")
     objectives: ObjectivesConfig = option(ObjectivesConfig(), "What is learned from.")
     training: TrainingConfig = option(TrainingConfig(), "How the weights are found.")
+    stages: tuple[StageConfig, ...] = option(
+        (),
+        "Stages of the training, each on the weights of another; the last one's model is"
+        " judged and pushed. Empty = one stage of `objectives` and `training`.",
+    )
     evaluation: EvaluationConfig = option(
         EvaluationConfig(), "What a model must show before it is pushed."
     )
@@ -135,8 +142,7 @@ class Config:
         yield from positive(self, "embedding_dim")
         if not self.inputs:
             yield "inputs: at least one is needed."
-        if self.objectives.supervised is None:
-            yield "objectives: at least one is needed."
+        yield from self._stage_problems()
         if not self.heads:
             yield "heads: at least one is needed."
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", self.name):
@@ -156,6 +162,33 @@ class Config:
             if threshold.head is not None:
                 where = f"evaluation.thresholds[{i}].head"
                 yield from named(where, threshold.head, heads, "head")
+
+    def resolved_stages(self) -> tuple[StageConfig, ...]:
+        """The stages in the order in which they run; at least one."""
+        if self.stages:
+            return self.stages
+        return (
+            StageConfig("train", objectives=self.objectives, training=self.training),
+        )
+
+    def _stage_problems(self) -> Iterator[str]:
+        before: list[str] = []
+        for stage in self.resolved_stages():
+            where = f"stages[{stage.name}]." if self.stages else ""
+            chosen = dataclasses.asdict(stage.objectives)
+            if all(one is None for one in chosen.values()):
+                yield f"{where}objectives: at least one is needed."
+            if stage.name in before:
+                yield f"{where}name: two stages have this name."
+            path = stage.base is not None and ("/" in stage.base or "." in stage.base)
+            if stage.base is not None and not path and stage.base not in before:
+                known = ", ".join(before) or "none"
+                yield (
+                    f"{where}from: no earlier stage of that name, and no path."
+                    f"{nearest(stage.base, before)} Earlier stages: {known}."
+                    f" Received: {stage.base!r}"
+                )
+            before.append(stage.name)
 
     def _name_problems(self) -> Iterator[str]:
         seen: dict[str, str] = {}
@@ -190,10 +223,40 @@ def from_mapping(mapping: Any, source: str = "config") -> Config:
     problems: list[str] = []
     if not isinstance(mapping, Mapping):
         raise ConfigError(source, [f"expected a mapping. Received: {mapping!r}"])
-    config = read(Config, mapping, "", problems)
+    config = read(Config, _with_inherited(mapping), "", problems)
     if problems:
         raise ConfigError(source, [p.lstrip(".") for p in problems])
     return typed(config)
+
+
+def _with_inherited(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Each stage with the file's `training` under its own, and its `objectives`.
+
+    Objectives are taken whole or not at all: a stage that names its own drops the rest.
+    """
+    stages = mapping.get("stages")
+    if not isinstance(stages, list):
+        return mapping
+    out = []
+    for stage in stages:
+        if isinstance(stage, Mapping):
+            stage = dict(stage)
+            own, common = stage.get("training"), mapping.get("training")
+            if isinstance(own or {}, Mapping) and isinstance(common or {}, Mapping):
+                stage["training"] = {**(common or {}), **(own or {})}
+            if "objectives" in stage:
+                stage["objectives"] = _only_named(stage["objectives"])
+            elif "objectives" in mapping:
+                stage["objectives"] = mapping["objectives"]
+        out.append(stage)
+    return {**mapping, "stages": out}
+
+
+def _only_named(objectives: Any) -> Any:
+    """`supervised` is on by default in a file without stages, not in a stage's list."""
+    if isinstance(objectives, Mapping):
+        return {"supervised": None, **objectives}
+    return objectives
 
 
 def typed(config: Any) -> Config:
@@ -274,6 +337,20 @@ def to_json(config: Config) -> str:
 def from_json(text: str) -> Config:
     """The inverse of `to_json`."""
     return from_mapping(json.loads(text))
+
+
+def stage_from_json(text: str) -> StageConfig:
+    """A stage from the JSON of its own mapping.
+
+    Raises:
+        ConfigError: it is not one.
+    """
+    problems: list[str] = []
+    stage = read(StageConfig, json.loads(text), "", problems)
+    if problems:
+        raise ConfigError("stage", [p.lstrip(".") for p in problems])
+    assert isinstance(stage, StageConfig)
+    return stage
 
 
 replace = dataclasses.replace

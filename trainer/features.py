@@ -30,6 +30,9 @@ tf.Example cannot be told from a missing label."""
 EMBEDDING = "embedding"
 """Key of the fused embedding among the model's outputs."""
 
+SHOWN = "shown"
+"""Key of the inputs that modality dropout left, among what objectives look at."""
+
 SLICE_PREFIX = "slice:"
 """Features kept for slicing only: they never reach the model."""
 
@@ -92,6 +95,16 @@ def weight_key(head_name: str) -> str:
 def embedding_key(input_name: str) -> str:
     """Key of one input's pooled embedding among the model's outputs."""
     return f"{input_name}_embedding"
+
+
+def tokens_key(input_name: str) -> str:
+    """Key of one input's tokens among what objectives look at."""
+    return f"{input_name}_tokens"
+
+
+def mask_key(input_name: str) -> str:
+    """Key of the mask of one input's tokens."""
+    return f"{input_name}_mask"
 
 
 def auxiliary_key(head_name: str, input_name: str) -> str:

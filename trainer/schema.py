@@ -31,6 +31,18 @@ def required(doc: str) -> Any:
     return dataclasses.field(metadata={"doc": doc})
 
 
+def renamed(key: str, field: Any) -> Any:
+    """A field whose key in the YAML is no Python name: `from`."""
+    return dataclasses.field(
+        default=field.default, metadata={**field.metadata, "key": key}
+    )
+
+
+def key_of(field: dataclasses.Field[Any]) -> str:
+    """The field's key in the YAML."""
+    return str(field.metadata.get("key", field.name))
+
+
 def nearest(name: str, known: Sequence[str]) -> str:
     """` Did you mean 'x'?` for the closest known name, or an empty string."""
     close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
@@ -198,7 +210,7 @@ def _read_dataclass(cls: type, value: Any, path: str, problems: list[str]) -> An
         problems.append(f"{path}: expected a mapping. Received: {value!r}")
         return None
     hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}
+    fields = {key_of(f): f for f in dataclasses.fields(cls)}
     before = len(problems)
     for key in value:
         if key not in fields:
@@ -207,14 +219,15 @@ def _read_dataclass(cls: type, value: Any, path: str, problems: list[str]) -> An
                 f" Known keys: {', '.join(fields)}"
             )
     values: dict[str, Any] = {}
-    for name, field in fields.items():
-        if name in value:
-            values[name] = read(hints[name], value[name], f"{path}.{name}", problems)
+    for key, field in fields.items():
+        name = field.name
+        if key in value:
+            values[name] = read(hints[name], value[key], f"{path}.{key}", problems)
         elif (
             field.default is dataclasses.MISSING
             and field.default_factory is dataclasses.MISSING
         ):
-            problems.append(f"{path}.{name}: missing. {field.metadata.get('doc', '')}")
+            problems.append(f"{path}.{key}: missing. {field.metadata.get('doc', '')}")
     if len(problems) > before:
         return None
     result = cls(**values)
@@ -263,7 +276,7 @@ def plain(value: Any) -> Any:
     """Dataclasses back to mappings, lists and scalars, ready for YAML."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)
+            key_of(f): plain(getattr(value, f.name)) for f in dataclasses.fields(value)
         }
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
