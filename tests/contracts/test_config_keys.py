@@ -59,9 +59,9 @@ from trainer.fusion import fusion
 from trainer.layers import Encoded
 from trainer.learner import Learner
 from trainer.modalities import MODALITIES, Resources
-from trainer.model import build_model
+from trainer.model import build_model, build_network
 from trainer.optimizer import freeze
-from trainer.schema import TAGS, tag_of
+from trainer.schema import TAGS, key_of, tag_of
 
 DIM = 6
 VOCABULARY = (*samples.SPECIAL, "no", "fever", "发", "烧")
@@ -732,7 +732,7 @@ def learned(**supervised: float) -> float:
         "objectives": {"supervised": supervised},
     }
     config = from_mapping(mapping)
-    learner = Learner(build_model(config, RESOURCES), config, RESOURCES)
+    learner = Learner(build_network(config, RESOURCES), config, RESOURCES)
     y = {"score": tf.constant([1.0, 1.0]), "score_weight": tf.ones(2)}
     outputs = {"score": tf.constant([[4.0], [0.0]])}
     return float(learner.compute_loss({}, y, outputs))
@@ -927,6 +927,8 @@ def test_every_slice(every_slice: bool, wanted: list[list[str]]) -> None:
 HERE = "tests/contracts/test_config_keys.py"
 _MODALITIES = "tests/contracts/test_modalities.py"
 _FUSIONS = "tests/contracts/test_fusion_keys.py"
+_ADAPTATION = "tests/trainer/test_adaptation.py"
+_STAGES = "tests/trainer/test_stage_config.py"
 _DATASET = "tests/contracts/test_dataset.py"
 _AUGMENTATION = "tests/trainer/test_augmentation.py"
 _HEADS = "tests/trainer/test_heads.py"
@@ -1016,6 +1018,13 @@ COVERED: dict[str, str] = {
     **_under("training", "early_stopping_patience", _TRAIN),
     **_under("training", "batch_norm_momentum", _MODEL),
     **_under("training", "modality_dropout jit_compile", HERE),
+    "training.soup": _ADAPTATION,
+    **_under("stages", "name from", _STAGES),
+    **_under("stages", "freeze linear_probe layer_decay", _ADAPTATION),
+    "stages.lora": _ADAPTATION,
+    **_under("stages.lora", "rank alpha targets", _ADAPTATION),
+    "stages.unfreeze": _ADAPTATION,
+    **_under("stages.unfreeze", "groups every_epochs", _ADAPTATION),
     **_under("training.parameter_groups", "pattern", HERE),
     **_under("training.parameter_groups", "learning_rate_multiplier frozen", _OPTIMIZER),
     **_under("evaluation", "slices", HERE),
@@ -1039,7 +1048,9 @@ def keys(cls: Any, prefix: str = "") -> Iterator[str]:
     for field in dataclasses.fields(cls):
         if field.name in TAGS and typing.get_origin(hints[field.name]) is Literal:
             continue
-        path = f"{prefix}{field.name}"
+        path = f"{prefix}{key_of(field)}"
+        if path in ("stages.training", "stages.objectives"):
+            continue  # the keys of `training` and `objectives`, once more
         found = atoms(hints[field.name])
         nested = [atom for atom in found if dataclasses.is_dataclass(atom)]
         if len(nested) < len(found):

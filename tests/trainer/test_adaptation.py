@@ -201,3 +201,29 @@ def test_groups_thaw_one_after_the_other(tmp_path: Path) -> None:
 
 def test_a_model_without_lora_has_no_such_layers() -> None:
     assert lora_layers(network().model) == []
+
+
+def test_a_soup_is_cooked_of_as_many_epochs_as_asked(tmp_path: Path) -> None:
+    data = tf.data.Dataset.from_tensor_slices(rows()).batch(8)
+    selection = tf.data.Dataset.from_tensor_slices(rows(1)).batch(16)
+
+    def best_loss(soup: int) -> tuple[float, int]:
+        config = table_config(
+            soup=soup, epochs=12, learning_rate=0.3, final_learning_rate_fraction=1.0
+        )
+        done = train(
+            config, RESOURCES, data, selection, train_examples=ROWS,
+            work_dir=str(tmp_path / f"w{soup}"), log_dir=str(tmp_path / "l"),
+            say=lambda line: None,
+        )  # fmt: skip
+        x, y = rows(1)
+        out = done.model({k: tf.constant(v) for k, v in x.items()})
+        logits = np.asarray(out["y"], np.float64)
+        entropy = np.log(np.exp(logits).sum(-1)) - logits[np.arange(ROWS), y["y"]]
+        error = (np.asarray(out["z"])[:, 0] - y["z"]) ** 2
+        return float(entropy.mean() + error.mean()), len(done.soup)
+
+    (alone, one), (mixed, several) = best_loss(1), best_loss(4)
+    assert one == 1
+    assert 1 < several <= 4
+    assert mixed < alone
