@@ -16,6 +16,12 @@ from typing import Any
 
 import yaml
 
+from trainer.config_error import ConfigError, UserError
+from trainer.config_problems import (
+    name_problems,
+    reference_problems,
+    stage_problems,
+)
 from trainer.data_config import DataConfig, SplitConfig
 from trainer.fusion_config import (
     AttentionFusion,
@@ -37,7 +43,8 @@ from trainer.input_config import (
     TextInput,
 )
 from trainer.objective_config import ObjectivesConfig, SupervisedObjective
-from trainer.schema import named, nearest, option, plain, positive, read, required
+from trainer.overrides import override_key
+from trainer.schema import option, plain, positive, read, required
 from trainer.stage_config import LoraConfig, StageConfig, UnfreezeConfig
 from trainer.training_config import (
     EvaluationConfig,
@@ -65,8 +72,10 @@ __all__ = [
     "ImageInput",
     "InputConfig",
     "LoraConfig",
+    "LowRankFusion",
     "ObjectivesConfig",
     "ParameterGroup",
+    "PerceiverFusion",
     "RegressionHead",
     "SplitConfig",
     "StageConfig",
@@ -88,24 +97,6 @@ __all__ = [
 
 CONFIG_ASSET = "assets.extra/polymodal_config.yaml"
 """Where the config lies inside an exported model."""
-
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
-_RESERVED = ("_present", "_scores", "_classes", "_selected", "_embedding")
-
-
-class UserError(Exception):
-    """An error that the reader of its message can mend: shown without a traceback."""
-
-
-class ConfigError(UserError, ValueError):
-    """A config that cannot be used; `problems` lists all that is wrong with it."""
-
-    def __init__(self, source: str, problems: Sequence[str]) -> None:
-        self.source = source
-        self.problems = tuple(problems)
-        lines = "\n".join(f"  - {p}" for p in problems)
-        count = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
-        super().__init__(f"{source}: {count}\n{lines}")
 
 
 @dataclass(frozen=True)
@@ -142,26 +133,13 @@ class Config:
         yield from positive(self, "embedding_dim")
         if not self.inputs:
             yield "inputs: at least one is needed."
-        yield from self._stage_problems()
+        yield from stage_problems(self)
         if not self.heads:
             yield "heads: at least one is needed."
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", self.name):
             yield f"name: letters, digits, _ . - only. Received: {self.name!r}"
-        yield from self._name_problems()
-        yield from self._reference_problems()
-
-    def _reference_problems(self) -> Iterator[str]:
-        """Names of inputs and heads that stand in other parts of the config."""
-        inputs = [one.name for one in self.inputs]
-        heads = [head.name for head in self.heads]
-        if isinstance(self.fusion, FilmFusion) and self.fusion.conditioned is not None:
-            yield from named(
-                "fusion.conditioned", self.fusion.conditioned, inputs, "input"
-            )
-        for i, threshold in enumerate(self.evaluation.thresholds):
-            if threshold.head is not None:
-                where = f"evaluation.thresholds[{i}].head"
-                yield from named(where, threshold.head, heads, "head")
+        yield from name_problems(self)
+        yield from reference_problems(self)
 
     def resolved_stages(self) -> tuple[StageConfig, ...]:
         """The stages in the order in which they run; at least one."""
@@ -170,52 +148,6 @@ class Config:
         return (
             StageConfig("train", objectives=self.objectives, training=self.training),
         )
-
-    def _stage_problems(self) -> Iterator[str]:
-        before: list[str] = []
-        for stage in self.resolved_stages():
-            where = f"stages[{stage.name}]." if self.stages else ""
-            chosen = dataclasses.asdict(stage.objectives)
-            if all(one is None for one in chosen.values()):
-                yield f"{where}objectives: at least one is needed."
-            if stage.name in before:
-                yield f"{where}name: two stages have this name."
-            path = stage.base is not None and ("/" in stage.base or "." in stage.base)
-            if stage.base is not None and not path and stage.base not in before:
-                known = ", ".join(before) or "none"
-                yield (
-                    f"{where}from: no earlier stage of that name, and no path."
-                    f"{nearest(stage.base, before)} Earlier stages: {known}."
-                    f" Received: {stage.base!r}"
-                )
-            before.append(stage.name)
-
-    def _name_problems(self) -> Iterator[str]:
-        seen: dict[str, str] = {}
-        for where, name in _all_names(self):
-            if not _NAME.fullmatch(name):
-                yield (
-                    f"{where}: names are lower-case ASCII letters, digits and _,"
-                    " starting with a letter; give `name:` beside `column:`."
-                    f" Received: {name!r}"
-                )
-            for suffix in _RESERVED:
-                if name.endswith(suffix):
-                    yield f"{where}: may not end in {suffix}, which answers use."
-            if name in seen:
-                yield f"{where}: the name {name!r} is taken by {seen[name]}."
-            seen[name] = where
-
-
-def _all_names(config: Config) -> Iterator[tuple[str, str]]:
-    for one in config.inputs:
-        yield f"inputs[{one.name}].name", one.name
-        if isinstance(one, TabularInput):
-            for column in (*one.numeric, *one.categorical):
-                name = column if isinstance(column, str) else column.name
-                yield f"inputs[{one.name}].{name}", name
-    for head in config.heads:
-        yield f"heads[{head.name}].name", head.name
 
 
 def from_mapping(mapping: Any, source: str = "config") -> Config:
@@ -279,49 +211,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     if not isinstance(mapping, Mapping):
         raise ConfigError(str(path), [f"expected a mapping. Received: {mapping!r}"])
     for override in overrides:
-        _apply(mapping, override)
+        override_key(mapping, override)
     return from_mapping(mapping, str(path))
-
-
-def _apply(mapping: Any, override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise ConfigError("--set", [f"expected key.path=value. Received: {override!r}"])
-    *parents, last = key.strip().split(".")
-    node = mapping
-    for part in parents:
-        node = _step(node, part, key)
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError("--set", [f"{key}: not a YAML value: {error}"]) from None
-    if isinstance(node, list):
-        node[_position(node, last, key)] = value
-    elif isinstance(node, dict):
-        node[last] = value
-    else:
-        raise ConfigError("--set", [f"{key}: {parents[-1]!r} is not a mapping."])
-
-
-def _step(node: Any, part: str, key: str) -> Any:
-    if isinstance(node, list):
-        return node[_position(node, part, key)]
-    if isinstance(node, dict):
-        if node.get(part) is None:
-            node[part] = {}
-        return node[part]
-    raise ConfigError("--set", [f"{key}: nothing lies under {part!r}."])
-
-
-def _position(items: list[Any], part: str, key: str) -> int:
-    names = [str(i.get("name", n)) for n, i in enumerate(items) if isinstance(i, dict)]
-    if part in names:
-        return names.index(part)
-    if part.isdigit() and int(part) < len(items):
-        return int(part)
-    raise ConfigError(
-        "--set", [f"{key}: no {part!r} here.{nearest(part, names)} Known: {names}"]
-    )
 
 
 def to_yaml(config: Config) -> str:

@@ -1,0 +1,82 @@
+"""What can be wrong between the parts of a config: names, references, stages."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from trainer.fusion_config import FilmFusion
+from trainer.input_config import TabularInput
+from trainer.schema import named, nearest
+
+if TYPE_CHECKING:
+    from trainer.config import Config
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
+_RESERVED = ("_present", "_scores", "_classes", "_selected", "_embedding")
+
+
+def name_problems(config: Config) -> Iterator[str]:
+    """Names that requests or answers could not use, or that are taken."""
+    seen: dict[str, str] = {}
+    for where, name in _all_names(config):
+        if not _NAME.fullmatch(name):
+            yield (
+                f"{where}: names are lower-case ASCII letters, digits and _,"
+                " starting with a letter; give `name:` beside `column:`."
+                f" Received: {name!r}"
+            )
+        for suffix in _RESERVED:
+            if name.endswith(suffix):
+                yield f"{where}: may not end in {suffix}, which answers use."
+        if name in seen:
+            yield f"{where}: the name {name!r} is taken by {seen[name]}."
+        seen[name] = where
+
+
+def _all_names(config: Config) -> Iterator[tuple[str, str]]:
+    for one in config.inputs:
+        yield f"inputs[{one.name}].name", one.name
+        if isinstance(one, TabularInput):
+            for column in (*one.numeric, *one.categorical):
+                name = column if isinstance(column, str) else column.name
+                yield f"inputs[{one.name}].{name}", name
+    for head in config.heads:
+        yield f"heads[{head.name}].name", head.name
+
+
+def reference_problems(config: Config) -> Iterator[str]:
+    """Names of inputs and heads that stand in other parts of the config."""
+    inputs = [one.name for one in config.inputs]
+    heads = [head.name for head in config.heads]
+    if isinstance(config.fusion, FilmFusion) and config.fusion.conditioned is not None:
+        yield from named(
+            "fusion.conditioned", config.fusion.conditioned, inputs, "input"
+        )
+    for i, threshold in enumerate(config.evaluation.thresholds):
+        if threshold.head is not None:
+            where = f"evaluation.thresholds[{i}].head"
+            yield from named(where, threshold.head, heads, "head")
+
+
+def stage_problems(config: Config) -> Iterator[str]:
+    """Stages that learn from nothing, share a name, or start from no earlier one."""
+    before: list[str] = []
+    for stage in config.resolved_stages():
+        where = f"stages[{stage.name}]." if config.stages else ""
+        chosen = dataclasses.asdict(stage.objectives)
+        if all(one is None for one in chosen.values()):
+            yield f"{where}objectives: at least one is needed."
+        if stage.name in before:
+            yield f"{where}name: two stages have this name."
+        path = stage.base is not None and ("/" in stage.base or "." in stage.base)
+        if stage.base is not None and not path and stage.base not in before:
+            known = ", ".join(before) or "none"
+            yield (
+                f"{where}from: no earlier stage of that name, and no path."
+                f"{nearest(stage.base, before)} Earlier stages: {known}."
+                f" Received: {stage.base!r}"
+            )
+        before.append(stage.name)
