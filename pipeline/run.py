@@ -29,6 +29,7 @@ def run(
 
     Returns:
         The summary: `blessed`, `model` (directory of the pushed version or None),
+        `baseline` (what `polymodal monitor` compares with, or None),
         `examples` (read, written, quarantined), `metrics`, `metrics_by_inputs`,
         `seconds` (component -> seconds).
 
@@ -50,6 +51,7 @@ def run(
     # The ops of saved transform graphs, which any component may load.
     import tensorflow_text  # noqa: F401
 
+    from pipeline.baseline import keep_baseline
     from pipeline.evaluation import failures
     from pipeline.local_runner import run_pipeline
     from pipeline.pipeline import create_pipeline
@@ -60,10 +62,15 @@ def run(
     result = latest_run(os.path.join(output, "tfx", "metadata.sqlite"), config.name)
     counts = result.counts()
     report = _judged(config, result.model, result.examples, output, console)
+    baseline = None
+    if result.pushed:
+        console.print("[bold]baseline of the drift monitor[/]")
+        baseline = keep_baseline(config, result.pushed, result.examples)
     summary = {
         "name": config.name,
         "blessed": result.blessed,
         "model": result.pushed,
+        "baseline": baseline,
         "examples": {k: counts[k] for k in ("read", "written", "quarantined")},
         "metrics": report["metrics"],
         "metrics_by_inputs": report["metrics_by_inputs"],

@@ -22,8 +22,10 @@ from trainer.config import (
     ConfigError,
     EvaluationConfig,
     ImageInput,
+    MonitoringConfig,
     ObjectivesConfig,
     RegressionHead,
+    ServingConfig,
     StageConfig,
     TextInput,
     TrainingConfig,
@@ -83,11 +85,11 @@ def transform_view(config: Config) -> str:
 
 
 def training_view(config: Config, stage: StageConfig) -> str:
-    """What one stage's Trainer reads, as JSON: all but how the model is judged.
+    """What one stage's Trainer reads, as JSON: all but judging, watching, serving.
 
     The stage's objectives and training stand where a config of one stage has them. It
     travels with the model, so that `evaluate` and `predict` read a manifest as the
-    pipeline did; hence `data` stays in it.
+    pipeline did; hence `data` stays in it. `monitoring` travels in the baseline.
     """
     return to_json(
         dataclasses.replace(
@@ -96,6 +98,8 @@ def training_view(config: Config, stage: StageConfig) -> str:
             training=stage.training,
             stages=(),
             evaluation=EvaluationConfig(),
+            monitoring=MonitoringConfig(),
+            serving=ServingConfig(),
         )
     )
 

@@ -46,7 +46,10 @@ __all__ = ["Client", "ClientError", "LocalModel", "RowError", "local"]
 
 # Only what never reached a model is asked again: four more times within some seconds,
 # enough for a server that restarts behind a load balancer. gRPC's own cap is five.
-_RETRY = {
+_SERVICE_CONFIG = {
+    # Of all servers that a name stands for, not the first alone: behind a headless
+    # Kubernetes Service each has its own address.
+    "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
         {
             "name": [{"service": "tensorflow.serving.PredictionService"}],
@@ -63,7 +66,7 @@ _RETRY = {
 _OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    ("grpc.service_config", json.dumps(_RETRY)),
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     # A request larger than this buffer, 256 KiB by default, is never retried.
     ("grpc.per_rpc_retry_buffer_size", 256 * 2**20),
 ]
@@ -131,7 +134,8 @@ class _Model(ABC):
 
         Returns:
             One dict a row, in order: `H` the answer of head H, `H_scores` its class ->
-            score, `N_present` whether input N was there, `model_version`.
+            score, `H_abstained` whether it was too unsure (of a head that can
+            abstain), `N_present` whether input N was there, `model_version`.
 
         Raises:
             RowError: a row that cannot be sent.

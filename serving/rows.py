@@ -42,9 +42,15 @@ class RowError(ValueError):
 
 @dataclass(frozen=True)
 class Contract:
-    """What a model takes: input name -> kind (a category counts as text)."""
+    """What a model takes.
+
+    Attributes:
+        inputs: input name -> kind (a category counts as text).
+        table: names of those that are columns of a table: numbers and categories.
+    """
 
     inputs: Mapping[str, Kind]
+    table: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, signatures: Mapping[str, Any]) -> "Contract":
@@ -78,7 +84,13 @@ class Contract:
                 kinds[name] = "audio"
             else:
                 kinds[name] = "text"
-        return cls(kinds)
+        table = {
+            name
+            for name, kind in kinds.items()
+            if kind == "numeric"
+            or (kind == "text" and known and f"{name}_token_ids" not in known)
+        }
+        return cls(kinds, frozenset(table))
 
     def check_keys(self, rows: Sequence[Row]) -> None:
         """Refuses keys that the model does not know, before anything is read.
@@ -184,8 +196,8 @@ def decode(outputs: Mapping[str, Array], version: int) -> list[dict[str, Any]]:
 
     Returns:
         Of a head H: `H` is the class, the list of selected classes or the number, and
-        `H_scores` maps each class to its score. Everything else, `N_present` say, is
-        the row's value or nested list. Bytes become str.
+        `H_scores` maps each class to its score. Everything else, `N_present` or
+        `H_abstained` say, is the row's value or nested list. Bytes become str.
     """
     plain = {name: _plain(array) for name, array in outputs.items()}
     used = set()

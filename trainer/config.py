@@ -42,9 +42,11 @@ from trainer.input_config import (
     TabularInput,
     TextInput,
 )
+from trainer.monitoring_config import MonitoringConfig
 from trainer.objective_config import ObjectivesConfig, SupervisedObjective
 from trainer.overrides import override_key
 from trainer.schema import option, plain, positive, read, required
+from trainer.serving_config import ServingConfig
 from trainer.stage_config import LoraConfig, StageConfig, UnfreezeConfig
 from trainer.training_config import (
     EvaluationConfig,
@@ -73,10 +75,12 @@ __all__ = [
     "InputConfig",
     "LoraConfig",
     "LowRankFusion",
+    "MonitoringConfig",
     "ObjectivesConfig",
     "ParameterGroup",
     "PerceiverFusion",
     "RegressionHead",
+    "ServingConfig",
     "SplitConfig",
     "StageConfig",
     "SupervisedObjective",
@@ -119,6 +123,12 @@ class Config:
     )
     evaluation: EvaluationConfig = option(
         EvaluationConfig(), "What a model must show before it is pushed."
+    )
+    monitoring: MonitoringConfig = option(
+        MonitoringConfig(), "From which difference on requests count as drifted."
+    )
+    serving: ServingConfig = option(
+        ServingConfig(), "Where and how it is served: read by `polymodal deploy`."
     )
 
     def input(self, name: str) -> InputConfig:

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from trainer.config import Config
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
-_RESERVED = ("_present", "_scores", "_classes", "_selected", "_embedding")
+_RESERVED = (
+    "_present",
+    "_scores",
+    "_classes",
+    "_selected",
+    "_abstained",
+    "_embedding",
+)
 
 
 def name_problems(config: Config) -> Iterator[str]:

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import Config, UserError
+from trainer.config import ClassificationHead, Config, UserError
 from trainer.export import SIGNATURES
 from trainer.features import EMBEDDING, features
 from trainer.heads import heads
@@ -68,6 +68,7 @@ def check(
         "serving_tensors": {key: value.numpy() for key, value in tensors.items()},
         "embed": raw,
     }
+    undecided = undecided_rows(config, expected)
     wanted = dict.fromkeys(("serving_default", "serving_raw"), expected)
     wanted["serving_tensors"] = expected
     wanted["embed"] = {EMBEDDING: outputs[EMBEDDING]}
@@ -84,7 +85,8 @@ def check(
             for key, value in wanted.get(name, {}).items():
                 if key not in answers:
                     raise GateError(f"signature {name!r}: the answer lacks {key!r}.")
-                _compare(name, key, answers[key], np.asarray(value))
+                either = undecided.get(key, False)
+                _compare(name, key, answers[key], np.asarray(value), either)
 
 
 def _column(sparse: Any, *, numeric: bool) -> np.ndarray:
@@ -118,14 +120,27 @@ def _run(
     return answers
 
 
-def _compare(signature: str, key: str, got: np.ndarray, wanted: np.ndarray) -> None:
+def undecided_rows(config: Config, answers: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Output -> the rows that rounding may turn: a score on the threshold itself."""
+    out = {}
+    for head in config.heads:
+        if isinstance(head, ClassificationHead) and head.abstain_below is not None:
+            top = np.asarray(answers[f"{head.name}_scores"]).max(axis=-1)
+            near = np.abs(top - head.abstain_below) <= TOLERANCE
+            out[f"{head.name}_abstained"] = near
+    return out
+
+
+def _compare(
+    signature: str, key: str, got: np.ndarray, wanted: np.ndarray, either: Any
+) -> None:
     if got.dtype.kind == "f":
         scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
         same = got.shape == wanted.shape and bool(
             np.allclose(got, wanted, rtol=0, atol=TOLERANCE * scale)
         )
     else:
-        same = got.shape == wanted.shape and bool(np.all(got == wanted))
+        same = got.shape == wanted.shape and bool(np.all((got == wanted) | either))
     if not same:
         raise GateError(
             f"signature {signature!r}: {key!r} differs from the trained model's answer."

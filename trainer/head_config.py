@@ -32,6 +32,11 @@ class ClassificationHead:
         None, "Weight of each class in the loss; balanced = inverse frequency."
     )
     label_smoothing: float = option(0.0, "Share of the label's mass spread evenly.")
+    abstain_below: float | None = option(
+        None,
+        "Top score, 0 to 1, below which `NAME_abstained` is answered true beside the"
+        " class: better left to a person; null answers no such output.",
+    )
     weight: float = option(1.0, "Weight of this head among the heads.")
     auxiliary_weight: float = option(
         0.0,
@@ -46,6 +51,7 @@ class ClassificationHead:
 
     def problems(self) -> Iterator[str]:
         yield from fraction(self, "label_smoothing")
+        yield from fraction(self, "abstain_below", below_one=False)
         yield from _head_problems(self)
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
             yield "classes: need at least two different classes."

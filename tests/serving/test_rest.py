@@ -147,7 +147,7 @@ def test_status_and_metadata(half_server: ModelServer) -> None:
         ("POST", "/v1/models/half/versions/9:predict", 404, "Specific(half, 9)"),
         ("GET", "/v1/models/half:predict", 400, "Malformed request: GET /v1/models"),
         ("DELETE", "/v1/models/half", 400, "Malformed request: DELETE"),
-        ("POST", "/v1/models/half:regress", 501, "use :predict"),
+        ("POST", "/v1/models/half:regress", 400, "key 'examples' is expected"),
         ("GET", "/else", 404, "Not found"),
     ],
 )

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ from tests.trainer.conftest import Clinic
 from trainer.config import load
 from trainer.export import SIGNATURES, export, sample_row, to_example
 from trainer.features import features
-from trainer.gate import GateError, check
+from trainer.gate import GateError, check, undecided_rows
 from trainer.model import build_model
 from trainer.preprocessing import input_spec, preprocess
 
 ANSWERS = {
-    "disease", "disease_scores", "disease_classes", "score",
+    "disease", "disease_scores", "disease_classes", "disease_abstained", "score",
     "photo_present", "voice_present", "note_present", "facts_present",
 }  # fmt: skip
 
@@ -118,6 +119,8 @@ def test_answers_are_the_keras_models(
         np.testing.assert_allclose(got["score"], number, rtol=1e-4)
         chosen = [samples.DISEASE.classes[i].encode() for i in scores.argmax(-1)]
         assert got["disease"].tolist() == chosen
+        assert got["disease_abstained"].tolist() == (scores.max(-1) < 0.82).tolist()
+        assert set(got["disease_abstained"].tolist()) == {True, False}
         assert got["disease_classes"].tolist() == [[b"flu", b"cold", b"none"]] * 12
         for name, at in (("photo", 1), ("voice", 2), ("note", 3), ("facts", 5)):
             assert got[f"{name}_present"].tolist() == [i != at for i in range(12)]
@@ -272,6 +275,35 @@ def test_the_gate_lets_a_good_export_pass(
 def test_the_gate_stops_another_models_variables(clinic: Clinic, exported: str) -> None:
     with pytest.raises(GateError, match="differs from the trained model's answer"):
         gate(clinic, trained_model(clinic, seed=1), exported)
+
+
+def test_a_score_at_the_threshold_of_abstention_may_be_answered_either_way() -> None:
+    # abstain_below is 0.82, the tolerance 1e-4.
+    tops = np.array([0.81, 0.81995, 0.82, 0.82005, 0.83])
+    scores = np.stack([tops, (1 - tops) / 2, (1 - tops) / 2], axis=1)
+    got = undecided_rows(samples.clinic_config(), {"disease_scores": scores})
+    assert {key: rows.tolist() for key, rows in got.items()} == {
+        "disease_abstained": [False, True, True, True, False]
+    }
+
+
+@pytest.mark.slow
+def test_the_gate_forgives_rounding_at_the_threshold_of_abstention(
+    clinic: Clinic, model: keras.Model, served: Served, tmp_path: Path
+) -> None:
+    feed = examples(clinic.rows[:6])
+    scores = served("serving_default", examples=feed)["disease_scores"].max(-1)
+    threshold = float(np.sort(scores)[2])
+
+    def at(difference: float) -> Clinic:
+        head = replace(samples.DISEASE, abstain_below=threshold + difference)
+        config = samples.clinic_config(heads=(head, samples.SCORE))
+        return replace(clinic, config=config)
+
+    directory = write(at(-2e-6), model, tmp_path / "1")
+    gate(at(2e-6), model, directory)
+    with pytest.raises(GateError, match="'disease_abstained' differs"):
+        gate(at(2e-3), model, directory)
 
 
 def test_the_gate_stops_a_missing_signature(

@@ -22,7 +22,9 @@ class Classification(Head[ClassificationHead]):
 
     Answers: `H` string [batch] (the class, or the chosen classes joined by the
     separator), `H_scores` float32 [batch, classes], `H_classes` string of the same
-    shape; multi-label also `H_selected` bool of the same shape.
+    shape; multi-label also `H_selected` bool of the same shape; with `abstain_below`
+    also `H_abstained` bool [batch], true where the highest score is below it (Chow,
+    "On optimum recognition error and reject tradeoff", 1970).
     """
 
     def __init__(self, config: ClassificationHead) -> None:
@@ -113,10 +115,12 @@ class Classification(Head[ClassificationHead]):
         classes = tf.constant(self.config.classes)
         names = tf.tile(classes[None], [tf.shape(logits)[0], 1])
         if not self.config.multi_label:
+            scores = tf.nn.softmax(logits)
             return {
                 self.name: tf.gather(classes, tf.argmax(logits, axis=-1)),
-                f"{self.name}_scores": tf.nn.softmax(logits),
+                f"{self.name}_scores": scores,
                 f"{self.name}_classes": names,
+                **self._abstained(scores),
             }
         scores = tf.nn.sigmoid(logits)
         selected = scores > _THRESHOLD
@@ -128,7 +132,14 @@ class Classification(Head[ClassificationHead]):
             f"{self.name}_scores": scores,
             f"{self.name}_classes": names,
             f"{self.name}_selected": selected,
+            **self._abstained(scores),
         }
+
+    def _abstained(self, scores: tf.Tensor) -> dict[str, tf.Tensor]:
+        if self.config.abstain_below is None:
+            return {}
+        top = tf.reduce_max(scores, axis=-1)
+        return {f"{self.name}_abstained": top < self.config.abstain_below}
 
     def metrics(
         self, labels: np.ndarray, answers: dict[str, np.ndarray]
