@@ -22,6 +22,7 @@ from serving import json_examples, json_inputs, json_outputs, rest_body
 from serving.handlers import Call, Handlers
 from serving.json_parser import Text
 from serving.rest_routes import Route
+from serving.servable import DEFAULT_SIGNATURE, Servable
 from serving.status import ServingError
 from serving.tensors import Array
 
@@ -116,7 +117,7 @@ class Methods:
             asked = _asking(spec)
             asked.model_spec.signature_name = request.signature
             with self._handlers.models.use(asked) as servable:
-                definition = servable.signature(request.signature)
+                definition = _definition(servable, request.signature)
             inputs = json_inputs.inputs(request, definition, self._limits)
             return _Predict(asked.model_spec, request.rows, inputs)
 
@@ -184,6 +185,19 @@ class Methods:
             ) from error
         finally:
             timer.cancel()
+
+
+def _definition(servable: Servable, signature: str) -> Any:
+    name = signature or DEFAULT_SIGNATURE
+    if not servable.has_signature(name):
+        known = ", ".join(
+            sorted(filter(servable.has_signature, servable.signature_defs))
+        )
+        raise ServingError.invalid(
+            f'Serving signature name: "{json_inputs.shown(name)}" not found in '
+            f"signature def; the model has: {known}"
+        )
+    return servable.signature(name)
 
 
 def _asking(spec: Any) -> Any:

@@ -2,7 +2,9 @@
 
 import http.client
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -197,3 +199,16 @@ def test_errors(
 def test_other_spellings(server: ModelServer, path: str) -> None:
     found = ask(server, path, {"instances": [1.0]})
     assert found == (200, {"predictions": [3.5]})
+
+
+def test_the_calls_in_our_documentation(server: ModelServer) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "rest.md").read_text()
+    calls = re.findall(
+        r"```bash\ncurl (?:-d '([^']*)')?.*?(/v1/\S+)\n```\n```json\n(.*?)\n```",
+        text,
+        re.DOTALL,
+    )
+    assert len(calls) == 5
+    for body, path, answer in calls:
+        found = ask(server, path, json.loads(body) if body else None)
+        assert found == (200, json.loads(answer))

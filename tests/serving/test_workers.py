@@ -26,6 +26,7 @@ from tensorflow_serving.apis import (
 )
 
 from tests.serving.conftest import wait_until
+from tests.serving.flag_servers import free_port, shows
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,12 +97,6 @@ def start(tmp_path: Path) -> Iterator[Any]:
         if parent.process.poll() is None:
             parent.process.terminate()
             parent.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def test_a_crashed_worker_is_started_again_ever_later(start: Any) -> None:
@@ -189,6 +184,7 @@ def test_a_port_of_somebody_else_is_not_shared(start: Any, shared: int) -> None:
 
 
 @pytest.mark.slow
+@shows("worker_processes")
 def test_two_servers_behind_one_port_and_one_is_killed(half_base: Path) -> None:
     port, rest_port = free_port(), free_port()
     monitoring = half_base.parent / "monitoring.config"
