@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from pipeline.rows import Row
-from trainer.config import ClassificationHead, Config
-from trainer.features import ID_KEY, NO_CLASS, features, split_key
+from trainer.config import Config
+from trainer.features import ID_KEY, NO_CLASS, features, labels_of, split_key
 
 
 def rows_of_examples(config: Config, uri: str, split: str) -> Iterator[Row]:
@@ -16,7 +17,6 @@ def rows_of_examples(config: Config, uri: str, split: str) -> Iterator[Row]:
 
     files = tf.io.gfile.glob(os.path.join(uri, f"Split-{split_key(split)}", "*.gz"))
     kinds = {f.key: f.kind for f in features(config)}
-    heads = {head.name: head for head in config.heads}
     records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP")
     for number, record in enumerate(records.as_numpy_iterator()):
         stored = tf.train.Example.FromString(record).features.feature
@@ -29,15 +29,31 @@ def rows_of_examples(config: Config, uri: str, split: str) -> Iterator[Row]:
             else:
                 raw = stored[key].bytes_list.value[0]
                 values[key] = raw if kind in ("image", "audio") else raw.decode("utf-8")
-        labels: dict[str, tuple[str, ...] | float] = {}
-        for name, head in heads.items():
-            if name not in stored:
-                continue
-            if isinstance(head, ClassificationHead):
-                given = stored[name].bytes_list.value
-                names = (v.decode("utf-8") for v in given)
-                labels[name] = tuple(n for n in names if n != NO_CLASS)
-            else:
-                labels[name] = stored[name].float_list.value[0]
+        given = {
+            label.key: (
+                stored[label.key].float_list.value
+                if label.kind == "number"
+                else stored[label.key].bytes_list.value
+            )
+            for label in labels_of(config)
+            if label.key in stored
+        }
         row_id = stored[ID_KEY].bytes_list.value[0].decode("utf-8")
-        yield Row(number, row_id, split, values, labels)
+        yield Row(number, row_id, split, values, stored_labels(config, given))
+
+
+def stored_labels(
+    config: Config, given: Mapping[str, Sequence[Any]]
+) -> dict[str, tuple[str, ...] | float]:
+    """Labels as a row has them, of the values that its tf.Example lists by key."""
+    out: dict[str, tuple[str, ...] | float] = {}
+    for label in labels_of(config):
+        values = given.get(label.key, ())
+        if not len(values):
+            continue
+        if label.kind == "number":
+            out[label.key] = float(values[0])
+        else:
+            names = (value.decode("utf-8") for value in values)
+            out[label.key] = tuple(name for name in names if name != NO_CLASS)
+    return out
