@@ -19,11 +19,8 @@ def render(report: Report, console: Console) -> None:
         console.print(_inputs(report))
         for head in report.classes:
             console.print(_classes(report, head))
-        for head, ranges in report.targets.items():
-            for split, values in ranges.items():
-                console.print(
-                    f"{head}, {split}: {values.count:,} rows, {values}", markup=False
-                )
+        for line in report.lines:
+            console.print(line, markup=False)
         console.print(
             f"{report.counts.read:,} rows read, {report.counts.written:,} usable,"
             f" {report.counts.quarantined:,} quarantined",

@@ -21,7 +21,7 @@ from trainer.features import (
     SLICE_PREFIX,
     Feature,
     features,
-    label_column,
+    head_labels,
     slice_columns,
 )
 
@@ -95,10 +95,11 @@ def read_row(
             split = assign(config.data.split, row_id, row, named_splits)
             result = dataclasses.replace(result, split=split)
             for head in config.heads:
-                column = label_column(head)
-                label = cells.label(head, row.get(column))
-                if label is not None:
-                    result.labels[head.name] = label
+                for label in head_labels(head):
+                    column = label.column
+                    found = cells.label(head, label, row.get(column))
+                    if found is not None:
+                        result.labels[label.key] = found
             for column in slice_columns(config):
                 if text := cells.encodable(text_of(row.get(column))):
                     result.slices[column] = text

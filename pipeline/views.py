@@ -24,11 +24,15 @@ from trainer.config import (
     ImageInput,
     MonitoringConfig,
     ObjectivesConfig,
+    OrdinalHead,
+    RankingHead,
     RegressionHead,
+    RetrievalHead,
     ServingConfig,
     StageConfig,
     TextInput,
     TrainingConfig,
+    VqaHead,
     to_json,
 )
 from trainer.encoder_config import BagEncoder, TextPresetEncoder
@@ -43,7 +47,13 @@ _LABEL_FIELDS = {
     ClassificationHead: (
         "name", "column", "classes", "multi_label", "separator", "allow_missing",
     ),
+    OrdinalHead: ("name", "column", "classes", "allow_missing"),
     RegressionHead: ("name", "column", "allow_missing"),
+    RankingHead: ("name", "column", "group", "allow_missing"),
+    VqaHead: (
+        "name", "column", "annotators", "separator", "lowercase", "allow_missing",
+    ),
+    RetrievalHead: ("name", "pair"),
 }  # fmt: skip
 
 
@@ -80,8 +90,13 @@ def transform_view(config: Config) -> str:
         elif type(one) in _STORED:
             one = _only(one, _STORED[type(one)])
         inputs.append(one)
-    heads = tuple(_only(one, _LABEL_FIELDS[type(one)]) for one in config.heads)
-    return to_json(Config(name="view", inputs=tuple(inputs), heads=heads))
+    heads = []
+    for head in config.heads:
+        names = _LABEL_FIELDS[type(head)]
+        if isinstance(head, VqaHead):
+            names = (*names, "max_answers")
+        heads.append(_only(head, names))
+    return to_json(Config(name="view", inputs=tuple(inputs), heads=tuple(heads)))
 
 
 def training_view(config: Config, stage: StageConfig) -> str:

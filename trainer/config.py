@@ -33,7 +33,16 @@ from trainer.fusion_config import (
     LowRankFusion,
     PerceiverFusion,
 )
-from trainer.head_config import ClassificationHead, HeadConfig, RegressionHead
+from trainer.head_config import (
+    ClassificationHead,
+    HeadConfig,
+    LabelKind,
+    OrdinalHead,
+    RankingHead,
+    RegressionHead,
+    RetrievalHead,
+    VqaHead,
+)
 from trainer.input_config import (
     AudioInput,
     ImageInput,
@@ -73,13 +82,17 @@ __all__ = [
     "HeadConfig",
     "ImageInput",
     "InputConfig",
+    "LabelKind",
     "LoraConfig",
     "LowRankFusion",
     "MonitoringConfig",
     "ObjectivesConfig",
+    "OrdinalHead",
     "ParameterGroup",
     "PerceiverFusion",
+    "RankingHead",
     "RegressionHead",
+    "RetrievalHead",
     "ServingConfig",
     "SplitConfig",
     "StageConfig",
@@ -91,6 +104,7 @@ __all__ = [
     "TrainingConfig",
     "UnfreezeConfig",
     "UserError",
+    "VqaHead",
     "from_json",
     "from_mapping",
     "load",

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from trainer.fusion_config import FilmFusion
-from trainer.input_config import TabularInput
+from trainer.head_config import RetrievalHead, VqaHead
+from trainer.input_config import TabularInput, TextInput
 from trainer.schema import named, nearest
 
 if TYPE_CHECKING:
@@ -62,6 +63,14 @@ def reference_problems(config: Config) -> Iterator[str]:
         yield from named(
             "fusion.conditioned", config.fusion.conditioned, inputs, "input"
         )
+    for head in config.heads:
+        where = f"heads[{head.name}]"
+        if isinstance(head, RetrievalHead):
+            for name in head.pair:
+                yield from named(f"{where}.pair", name, inputs, "input")
+        if isinstance(head, VqaHead) and head.question is not None:
+            texts = [one.name for one in config.inputs if isinstance(one, TextInput)]
+            yield from named(f"{where}.question", head.question, texts, "text input")
     for i, threshold in enumerate(config.evaluation.thresholds):
         if threshold.head is not None:
             where = f"evaluation.thresholds[{i}].head"

@@ -16,6 +16,9 @@ from trainer.config import (
     Config,
     HeadConfig,
     InputConfig,
+    LabelKind,
+    RankingHead,
+    RetrievalHead,
     TabularColumn,
     TabularInput,
 )
@@ -71,9 +74,37 @@ def features(config: Config) -> tuple[Feature, ...]:
     return tuple(f for one in config.inputs for f in input_features(one))
 
 
-def label_column(head: HeadConfig) -> str:
-    """Manifest column of a head's label; the head's name is its feature key."""
-    return head.column or head.name
+@dataclass(frozen=True)
+class Label:
+    """One stored value that a head learns from."""
+
+    key: str
+    column: str
+    kind: LabelKind
+    where: str
+    """Key of the config that names the column."""
+
+
+def head_labels(head: HeadConfig) -> tuple[Label, ...]:
+    """What is stored for one head; the head's name is its label's feature key."""
+    if isinstance(head, RetrievalHead):
+        return ()
+    where = f"heads[{head.name}]"
+    label = Label(head.name, head.column or head.name, head.label, f"{where}.column")
+    if not isinstance(head, RankingHead):
+        return (label,)
+    key = group_key(head.name)
+    return (label, Label(key, head.group, "group", f"{where}.group"))
+
+
+def labels_of(config: Config) -> tuple[Label, ...]:
+    """What is stored for all heads, in the config's order."""
+    return tuple(label for head in config.heads for label in head_labels(head))
+
+
+def group_key(head_name: str) -> str:
+    """Key of the group whose rows a ranking head puts in order."""
+    return f"group:{head_name}"
 
 
 def slice_columns(config: Config) -> tuple[str, ...]:

@@ -63,9 +63,7 @@ class Network:
         Returns:
             What `model` gives of the heads: float32 logits [batch, size] by name.
         """
-        return _judged(
-            self.config, seen, lambda head, x, name: self.model.get_layer(name)(x)
-        )
+        return _judged(self.config, seen, lambda _, name: self.model.get_layer(name))
 
     def head_layers(self) -> list[keras.layers.Layer]:
         """The layers of the heads: what a linear probe trains."""
@@ -123,7 +121,7 @@ def build_network(config: Config, resources: Resources) -> Network:
         key: seen[key]
         for key in [EMBEDDING, *(embedding_key(one.name) for one in config.inputs)]
     }
-    logits = _judged(config, seen, lambda head, x, name: head.logits(x, name))
+    logits = _judged(config, seen, lambda make, name: make(name, resources))
     # Embeddings leave the model as float32 whatever the compute precision.
     outputs = {
         **logits,
@@ -139,20 +137,22 @@ def build_network(config: Config, resources: Resources) -> Network:
 
 
 def _judged(
-    config: Config, seen: Mapping[str, Any], apply: Callable[[Any, Any, str], Any]
+    config: Config, seen: Mapping[str, Any], layer: Callable[[Any, str], Any]
 ) -> dict[str, Any]:
-    """Every head's logits, and those of its linear copies on each input alone.
+    """Every head's logits, and those of its copies on each input alone.
 
     Args:
-        apply: runs a head's layer of that name, which it makes or finds.
+        layer: the layer of a name: made by the head's method that it is given, or found.
     """
     out: dict[str, Any] = {}
+    names = [one.name for one in config.inputs]
     for head in heads(config):
-        logits = apply(head, seen[EMBEDDING], f"{head.name}_logits")
+        logits = layer(head.layer, f"{head.name}_logits")(*head.reads(seen, names))
         if head.config.auxiliary_weight:
             for i, one in enumerate(config.inputs):
                 key = auxiliary_key(head.name, one.name)
-                alone = apply(head, seen[embedding_key(one.name)], key)
+                own = layer(head.auxiliary_layer, key)
+                alone = own(seen[embedding_key(one.name)])
                 out[key] = alone
                 if head.config.late_fusion:
                     logits += ops.where(seen[SHOWN][:, i : i + 1], alone, 0.0)

@@ -73,7 +73,9 @@ class TrainingConfig:
         "Epochs without a better selection loss before stopping; null = never. Under a"
         " cosine decay the best epochs come late: patience must bridge the noise.",
     )
-    shuffle_buffer: int = option(4096, "Examples held for shuffling.")
+    shuffle_buffer: int = option(
+        4096, "Examples held for shuffling; with a ranking head, its groups."
+    )
     cache: bool = option(
         True, "Keep preprocessed examples in memory: right for up to some 100,000."
     )

@@ -19,7 +19,7 @@ from pipeline.scan import Scan
 from pipeline.splits import group_of, share, text_of
 from serving import media
 from trainer.config import Config
-from trainer.features import features, label_column
+from trainer.features import features, labels_of
 
 MAX_ROWS = 10_000
 
@@ -114,7 +114,7 @@ class Collector:
         """Reads the other columns of the rows that were taken, and their groups."""
         wanted = set(self._numbers)
         used = {f.column for f in features(self.config)}
-        used |= {label_column(head) for head in self.config.heads}
+        used |= {label.column for label in labels_of(self.config)}
         split = self.config.data.split
         used |= {c for c in (self.config.data.id, split.column, split.group_by) if c}
         cells: dict[str, list[str]] = {}

@@ -54,7 +54,7 @@ from trainer.encoder_config import (
     SmallConvEncoder,
     TransformerAudioEncoder,
 )
-from trainer.features import input_features, label_column
+from trainer.features import head_labels, input_features
 from trainer.fusion import fusion
 from trainer.layers import Encoded
 from trainer.learner import Learner
@@ -145,8 +145,10 @@ def test_a_column_is_the_name_unless_it_is_given() -> None:
     ]
     for column, wanted in ((None, "y"), ("标签", "标签")):
         classes = ClassificationHead(name="y", classes=("a", "b"), column=column)
-        assert label_column(classes) == wanted
-        assert label_column(RegressionHead(name="y", column=column)) == wanted
+        number = RegressionHead(name="y", column=column)
+        for head in (classes, number):
+            ((key, found),) = ((x.key, x.column) for x in head_labels(head))
+            assert (key, found) == ("y", wanted)
 
 
 # ---- pictures
@@ -889,8 +891,8 @@ def test_thresholds_have_a_minimum_and_a_maximum() -> None:
             Threshold(metric="mae", head="score", maximum=4.0),
         )
     )
-    assert set(found) == {"disease/accuracy", "score/mae"}
-    ((slices, accuracy),) = found["disease/accuracy"]
+    assert set(found) == {"disease_scores/accuracy", "score/mae"}
+    ((slices, accuracy),) = found["disease_scores/accuracy"]
     assert slices == [[]]
     assert accuracy.value_threshold.lower_bound.value == 0.75
     assert not accuracy.value_threshold.HasField("upper_bound")
@@ -931,6 +933,8 @@ _ADAPTATION = "tests/trainer/test_adaptation.py"
 _STAGES = "tests/trainer/test_stage_config.py"
 _DATASET = "tests/contracts/test_dataset.py"
 _AUGMENTATION = "tests/trainer/test_augmentation.py"
+_HEAD_KEYS = "tests/contracts/test_head_keys.py"
+_HEAD_ROWS = "tests/pipeline/test_head_rows.py"
 _HEADS = "tests/trainer/test_heads.py"
 _MODEL = "tests/trainer/test_model.py"
 _MONITORING = "tests/contracts/test_monitoring_keys.py"
@@ -1005,6 +1009,19 @@ COVERED: dict[str, str] = {
     **_under("heads.regression", "name column allow_missing", HERE),
     **_under("heads.regression", "loss weight", _HEADS),
     **_under("heads.regression", "auxiliary_weight late_fusion", HERE),
+    **_under("heads.ordinal", "name column allow_missing classes", _HEAD_ROWS),
+    **_under("heads.ordinal", "method", "tests/trainer/test_ordinal.py"),
+    **_under("heads.ordinal", "weight auxiliary_weight late_fusion", _HEAD_KEYS),
+    **_under("heads.ranking", "name column group allow_missing", _HEAD_ROWS),
+    **_under("heads.ranking", "loss gain top_k", "tests/trainer/test_ranking.py"),
+    **_under("heads.ranking", "weight auxiliary_weight late_fusion", _HEAD_KEYS),
+    **_under("heads.vqa", "name column allow_missing annotators", _HEAD_ROWS),
+    **_under("heads.vqa", "separator lowercase", _HEAD_ROWS),
+    **_under("heads.vqa", "max_answers", "tests/contracts/test_heads.py"),
+    **_under("heads.vqa", "question loss top_k", "tests/trainer/test_vqa.py"),
+    **_under("heads.vqa", "weight auxiliary_weight late_fusion", _HEAD_KEYS),
+    **_under("heads.retrieval", "name pair dim weight", _HEAD_KEYS),
+    **_under("heads.retrieval", "temperature", "tests/trainer/test_retrieval.py"),
     **_under("fusion.concat", "dim hidden_dims dropout", HERE),
     **_under("fusion.gated", "dim dropout", HERE),
     **_under("fusion.attention", "dim layers heads dropout", HERE),
