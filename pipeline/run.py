@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from pipeline.evaluation import check_thresholds
+from pipeline.integrity.findings import Finding, checked
 from pipeline.scan import scan
 from trainer.config import Config, to_yaml
 
@@ -32,11 +36,13 @@ def run(
     Returns:
         The summary: `blessed`, `model` (directory of the pushed version or None),
         `baseline` (what `polymodal monitor` compares with, or None),
+        `integrity` (what was found in the data before anything was trained),
         `examples` (read, written, quarantined), `metrics`, `metrics_by_inputs`,
         `seconds` (component -> seconds).
 
     Raises:
         ManifestError, QuarantineError: see `pipeline.ingest`.
+        IntegrityError: what `data.integrity` calls an error was found.
         ValueError: a threshold that names no metric of its head.
     """
     console = console or Console()
@@ -49,6 +55,9 @@ def run(
     check_thresholds(config)
     console.print(f"scanning {manifest}", highlight=False)
     scanned = scan(config, manifest)
+    console.print("[bold]data integrity[/]", highlight=False)
+    findings = checked(config, manifest, scanned, Path(output, "reports"))
+    show_findings(findings, console)
     console.print("starting TFX", highlight=False)
     # The ops of saved transform graphs, which any component may load.
     import tensorflow_text  # noqa: F401
@@ -73,6 +82,7 @@ def run(
         "blessed": result.blessed,
         "model": result.pushed,
         "baseline": baseline,
+        "integrity": [dataclasses.asdict(one) for one in findings],
         "examples": {k: counts[k] for k in ("read", "written", "quarantined")},
         "metrics": report["metrics"],
         "metrics_by_inputs": report["metrics_by_inputs"],
@@ -113,6 +123,18 @@ def _shown(value: float | int | None) -> str:
     if value is None:
         return "-"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def show_findings(findings: Sequence[Finding], console: Console) -> None:
+    """What may spoil the result, loudly; notes stay in the summary."""
+    serious = [one for one in findings if one.level != "note"]
+    for one in serious:
+        console.print(
+            f"  [bold red]WARNING[/] {escape(one.text)} (data.integrity.{one.kind})",
+            highlight=False,
+        )
+    notes = len(findings) - len(serious)
+    console.print(f"  {len(serious)} warnings, {notes} notes", highlight=False)
 
 
 def show(summary: dict[str, Any], console: Console) -> None:

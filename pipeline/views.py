@@ -20,8 +20,10 @@ from trainer.config import (
     ClassificationHead,
     Config,
     ConfigError,
+    DataConfig,
     EvaluationConfig,
     ImageInput,
+    IntegrityConfig,
     MonitoringConfig,
     ObjectivesConfig,
     OrdinalHead,
@@ -61,6 +63,11 @@ def _only(one: Any, names: tuple[str, ...]) -> Any:
     return type(one)(**{name: getattr(one, name) for name in names})
 
 
+def _read_data(config: Config) -> DataConfig:
+    """`data` without what is only looked at before anything is read for good."""
+    return dataclasses.replace(config.data, integrity=IntegrityConfig())
+
+
 def ingestion_view(config: Config) -> str:
     """What ManifestExampleGen reads, as JSON."""
     inputs = tuple(
@@ -73,7 +80,7 @@ def ingestion_view(config: Config) -> str:
             name="view",
             inputs=inputs,
             heads=heads,
-            data=config.data,
+            data=_read_data(config),
             evaluation=EvaluationConfig(slices=config.evaluation.slices),
         )
     )
@@ -112,6 +119,7 @@ def training_view(config: Config, stage: StageConfig) -> str:
             objectives=stage.objectives,
             training=stage.training,
             stages=(),
+            data=_read_data(config),
             evaluation=EvaluationConfig(),
             monitoring=MonitoringConfig(),
             serving=ServingConfig(),

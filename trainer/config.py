@@ -22,7 +22,7 @@ from trainer.config_problems import (
     reference_problems,
     stage_problems,
 )
-from trainer.data_config import DataConfig, SplitConfig
+from trainer.data_config import DataConfig, IntegrityConfig, SplitConfig
 from trainer.fusion_config import (
     AttentionFusion,
     BottleneckFusion,
@@ -82,6 +82,7 @@ __all__ = [
     "HeadConfig",
     "ImageInput",
     "InputConfig",
+    "IntegrityConfig",
     "LabelKind",
     "LoraConfig",
     "LowRankFusion",

@@ -12,7 +12,7 @@ from pipeline.integrity.descriptors import SIDE
 _NEAR_SHARE = 0.1
 _NEAR = 0.05
 """Distance of normalized thumbnails: a correlation of 0.9988."""
-_NEAR_COLOURS = 0.02
+_NEAR_COLOURS = 0.04
 _SAMPLE, _BLOCK = 1000, 512
 
 

@@ -6,6 +6,7 @@ Of large manifests a fixed share of the rows is looked at, chosen by their ids.
 from __future__ import annotations
 
 import hashlib
+import wave
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,9 @@ from trainer.features import features, labels_of
 
 MAX_ROWS = 10_000
 
+PRESENCE = "there or not"
+"""The fact whether a row has a value at all."""
+
 Value = float | str | None
 
 
@@ -31,7 +35,7 @@ class Seen:
     """Columns of equal length, one entry for each row that was looked at.
 
     Attributes:
-        splits, groups: `groups` are those that may not part, or the rows themselves.
+        ids, splits, groups: `groups` are those that may not part, or the rows themselves.
         labels: head -> label; None where there is none.
         values: feature key -> number or text of a row; None where absent.
         hashes: media feature -> a hash of the file; None where absent.
@@ -41,6 +45,7 @@ class Seen:
         rows: of the manifest, looked at or not.
     """
 
+    ids: list[str] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     labels: dict[str, list[Any]] = field(default_factory=dict)
@@ -84,6 +89,7 @@ class Collector:
     def take(self, row: Row) -> None:
         """Takes a usable row in."""
         seen, before = self.seen, len(self.seen)
+        seen.ids.append(row.id)
         seen.splits.append(row.split)
         self._numbers.append(row.number)
         for head in self.config.heads:
@@ -103,7 +109,7 @@ class Collector:
                 seen.values[feature.key].append(value)
                 if feature.kind == "text":
                     found[f"{feature.key}: characters"] = float(len(str(value or "")))
-            found[f"{feature.key}: there or not"] = float(value is not None)
+            found[f"{feature.key}: {PRESENCE}"] = float(value is not None)
         for name, fact in found.items():
             seen.facts.setdefault(name, [None] * before).append(fact)
         for name, column in seen.facts.items():
@@ -124,7 +130,7 @@ class Collector:
                 cells.setdefault(name, [""] * count)
             for name, column in cells.items():
                 cell = row.get(name)
-                column.append("" if isinstance(cell, bytes) else text_of(cell))
+                column.append("" if isinstance(cell, bytes) else text_of(cell)[:200])
         self.seen.cells = dict(sorted(cells.items()))
         return self.seen
 
@@ -141,6 +147,13 @@ def _vector(
 ) -> np.ndarray | None:
     """The descriptor, and what is known of the file; None where it cannot be drawn."""
     found[f"{key}: bytes"] = float(len(data))
+    try:
+        return _drawn(data, kind, key, found)
+    except (OSError, ValueError, EOFError, wave.Error):
+        return None  # servable, but not by the simpler means used here
+
+
+def _drawn(data: bytes, kind: str, key: str, found: dict[str, Value]) -> np.ndarray:
     if kind == "audio":
         found[f"{key}: seconds"] = media.describe(data, "audio")["seconds"]
         return descriptors.sound(data)

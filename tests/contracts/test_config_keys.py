@@ -930,6 +930,7 @@ HERE = "tests/contracts/test_config_keys.py"
 _MODALITIES = "tests/contracts/test_modalities.py"
 _FUSIONS = "tests/contracts/test_fusion_keys.py"
 _ADAPTATION = "tests/trainer/test_adaptation.py"
+_INTEGRITY = "tests/pipeline/test_integrity.py"
 _STAGES = "tests/trainer/test_stage_config.py"
 _DATASET = "tests/contracts/test_dataset.py"
 _AUGMENTATION = "tests/trainer/test_augmentation.py"
@@ -961,6 +962,7 @@ COVERED: dict[str, str] = {
     **_under("data", "id", _ROWS),
     **_under("data", "max_quarantine_fraction", _INGEST),
     **_under("data", "max_file_bytes", HERE),
+    **_under("data.integrity", "duplicates groups leaks confounders pairs", _INTEGRITY),
     **_under("data.split", "column group_by", _ROWS),
     **_under("data.split", "train eval selection", HERE),
     **_under("data.split", "selection_fraction eval_fraction", HERE),

@@ -170,7 +170,9 @@ def test_random_bytes_get_400(
 @given(
     path=st.one_of(
         st.text("/:vmodelshalf1729.%20?#&", max_size=30).map(lambda end: "/v1/" + end),
-        st.from_regex(r"/v1/models/half(/versions/[0-9]{1,22})?(:predict)?", fullmatch=True),
+        st.from_regex(
+            r"/v1/models/half(/versions/[0-9]{1,22})?(:predict)?", fullmatch=True
+        ),
     ),
     method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "TRACE"]),
 )
