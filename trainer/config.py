@@ -51,7 +51,18 @@ from trainer.input_config import (
     TabularInput,
     TextInput,
 )
-from trainer.objective_config import ObjectivesConfig, SupervisedObjective
+from trainer.objective_config import (
+    ContrastiveObjective,
+    DistillationObjective,
+    MaskedAudioObjective,
+    MaskedImageObjective,
+    MaskedLmObjective,
+    MatchingObjective,
+    MixMatchObjective,
+    ObjectivesConfig,
+    PclObjective,
+    SupervisedObjective,
+)
 from trainer.overrides import override_key
 from trainer.schema import option, plain, positive, read, required
 from trainer.stage_config import LoraConfig, StageConfig, UnfreezeConfig
@@ -72,7 +83,9 @@ __all__ = [
     "ConcatFusion",
     "Config",
     "ConfigError",
+    "ContrastiveObjective",
     "DataConfig",
+    "DistillationObjective",
     "EvaluationConfig",
     "FilmFusion",
     "FusionConfig",
@@ -83,9 +96,15 @@ __all__ = [
     "LabelKind",
     "LoraConfig",
     "LowRankFusion",
+    "MaskedAudioObjective",
+    "MaskedImageObjective",
+    "MaskedLmObjective",
+    "MatchingObjective",
+    "MixMatchObjective",
     "ObjectivesConfig",
     "OrdinalHead",
     "ParameterGroup",
+    "PclObjective",
     "PerceiverFusion",
     "RankingHead",
     "RegressionHead",
