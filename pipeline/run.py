@@ -16,10 +16,9 @@ from rich.markup import escape
 
 from pipeline.evaluation import check_thresholds
 from pipeline.integrity.findings import Finding, checked
+from pipeline.metrics_table import metrics_tables
 from pipeline.scan import scan
 from trainer.config import Config, to_yaml
-
-_MAX_COLUMNS = 7
 
 
 def run(
@@ -119,12 +118,6 @@ def _judged(
     return loaded
 
 
-def _shown(value: float | int | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
 def show_findings(findings: Sequence[Finding], console: Console) -> None:
     """What may spoil the result, loudly; notes stay in the summary."""
     serious = [one for one in findings if one.level != "note"]
@@ -139,29 +132,8 @@ def show_findings(findings: Sequence[Finding], console: Console) -> None:
 
 def show(summary: dict[str, Any], console: Console) -> None:
     """The summary as tables."""
-    from rich.table import Table
-
-    table = Table(title="metrics by inputs (eval split)")
-    by_inputs = summary["metrics_by_inputs"]
-    names = list(dict.fromkeys(name for one in by_inputs.values() for name in one))
-    cells = {
-        subset: [_shown(metrics.get(name)) for name in names]
-        for subset, metrics in by_inputs.items()
-    }
-    # A head of many metrics would not fit into a terminal's width: they go downwards.
-    if len(names) > _MAX_COLUMNS:
-        table.add_column("metric", overflow="fold")
-        for subset in cells:
-            table.add_column(subset, justify="right", overflow="fold")
-        for name, *row in zip(names, *cells.values(), strict=True):
-            table.add_row(name, *row)
-    else:
-        table.add_column("inputs", overflow="fold")
-        for name in names:
-            table.add_column(name, justify="right")
-        for subset, row in cells.items():
-            table.add_row(subset, *row)
-    console.print(table)
+    for table in metrics_tables(summary["metrics_by_inputs"]):
+        console.print(table)
     counts = summary.get("examples")
     if isinstance(counts, dict):
         console.print(

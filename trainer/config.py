@@ -52,7 +52,18 @@ from trainer.input_config import (
     TextInput,
 )
 from trainer.monitoring_config import MonitoringConfig
-from trainer.objective_config import ObjectivesConfig, SupervisedObjective
+from trainer.objective_config import (
+    ContrastiveObjective,
+    DistillationObjective,
+    MaskedAudioObjective,
+    MaskedImageObjective,
+    MaskedLmObjective,
+    MatchingObjective,
+    MixMatchObjective,
+    ObjectivesConfig,
+    PclObjective,
+    SupervisedObjective,
+)
 from trainer.overrides import override_key
 from trainer.schema import option, plain, positive, read, required
 from trainer.serving_config import ServingConfig
@@ -74,7 +85,9 @@ __all__ = [
     "ConcatFusion",
     "Config",
     "ConfigError",
+    "ContrastiveObjective",
     "DataConfig",
+    "DistillationObjective",
     "EvaluationConfig",
     "FilmFusion",
     "FusionConfig",
@@ -86,10 +99,16 @@ __all__ = [
     "LabelKind",
     "LoraConfig",
     "LowRankFusion",
+    "MaskedAudioObjective",
+    "MaskedImageObjective",
+    "MaskedLmObjective",
+    "MatchingObjective",
+    "MixMatchObjective",
     "MonitoringConfig",
     "ObjectivesConfig",
     "OrdinalHead",
     "ParameterGroup",
+    "PclObjective",
     "PerceiverFusion",
     "RankingHead",
     "RegressionHead",

@@ -53,6 +53,10 @@ class Network:
     trunk: keras.Model
     config: Config
 
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """The shape of all that the trunk gives, by key."""
+        return {key: tuple(one.shape) for key, one in self.trunk.output.items()}
+
     def logits(self, seen: Mapping[str, Any]) -> dict[str, Any]:
         """The heads alone, on embeddings that an objective made or mixed.
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -142,13 +143,17 @@ def train(
                 )["loss"],
             )
             callbacks.append(best)
-        history = learner.fit(
-            train_data,
-            validation_data=selection_data,
-            epochs=one.epochs,
-            callbacks=callbacks,
-            verbose=0,
-        )
+        with warnings.catch_warnings():
+            # A stage's objectives need not move every weight: pre-training has no use
+            # for the heads.
+            warnings.filterwarnings("ignore", "Gradients do not exist for variables")
+            history = learner.fit(
+                train_data,
+                validation_data=selection_data,
+                epochs=one.epochs,
+                callbacks=callbacks,
+                verbose=0,
+            )
         _draw(config, model, selection_data or train_data, log_dir)
         _write_graph(model, log_dir)
         # Outside of any strategy, with plain variables: what exports and compares.

@@ -167,8 +167,11 @@ class Retrieval(Head[RetrievalHead]):
     def directions(self) -> dict[str, bool]:
         first, second = self.config.pair
         ways = ("", f"_{first}_to_{second}", f"_{second}_to_{first}")
-        recall = {f"recall_at_{k}{way}": True for way in ways for k in _RECALL_AT}
-        return {**recall, **{f"median_rank{way}": False for way in ways}}
+        out: dict[str, bool] = {}
+        for way in ways:
+            out |= {f"recall_at_{k}{way}": True for k in _RECALL_AT}
+            out[f"median_rank{way}"] = False
+        return out
 
     def judged_label(self, labels: Mapping[str, Any]) -> int:
         return 0
