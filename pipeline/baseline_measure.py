@@ -20,7 +20,6 @@ from pipeline.monitor_bins import Bins, category_bins, numeric_bins
 from pipeline.monitor_embeddings import (
     BATCH,
     SIGNATURE,
-    Axes,
     axes_of,
     embedded,
     placed,
@@ -32,6 +31,7 @@ from pipeline.monitor_rows import (
     PRESENT,
     AnsweredRow,
     Column,
+    Value,
     arrays_of,
     observed,
     values_of,
@@ -61,35 +61,47 @@ def measure_model(config: Config, model: str, examples: str) -> Baseline:
     servable = Servable(config.name, int(name) if name.isdigit() else 0, model)
     train = some_rows(config, examples, split.train, _TRAIN_ROWS)
     judged = some_rows(config, examples, split.eval, _BASELINE_ROWS)
-    return measure(config, servable, list(train), list(judged))
+    return measure(config, servable, train, judged)
 
 
 def measure(
-    config: Config, servable: Servable, train: Sequence[Row], judged: Sequence[Row]
+    config: Config, servable: Servable, train: Iterable[Row], judged: Iterable[Row]
 ) -> Baseline:
-    """The baseline of a loaded model.
+    """The baseline of a loaded model; holds one batch of media at a time.
 
     Args:
         config: the model's config.
         servable: answers `serving_raw`; and `embed`, or no embeddings are compared.
-        train: rows that fix bins and axes.
+        train: rows that fix categories and axes.
         judged: rows that are counted.
     """
     can_embed = SIGNATURE in servable.signature_defs
-    unanswered = [AnsweredRow(_sent(row), labels=row.labels) for row in train]
-    axes = _axes(config, servable, unanswered) if can_embed else {}
-    rows = list(_answered(config, servable, judged))
-    table = table_of(observed(config, row) for row in rows)
-    if axes:
-        table |= table_of(placed(axes, _embedded(config, servable, rows)))
+    of_train: list[dict[Column, Value]] = []
+    embeddings: dict[str, list[np.ndarray]] = {}
+    for batch in _batches(train):
+        rows = [AnsweredRow(_sent(row), labels=row.labels) for row in batch]
+        of_train += [observed(config, row) for row in rows]
+        for row in embedded(config, servable, rows) if can_embed else ():
+            for key, value in row.items():
+                embeddings.setdefault(key, []).append(value)
+    found = {key: axes_of(np.stack(values)) for key, values in embeddings.items()}
+    axes = {key: one for key, one in found.items() if one is not None}
+    of_judged: list[dict[Column, Value]] = []
+    places: list[dict[Column, Value]] = []
+    for batch in _batches(judged):
+        rows = _answered(config, servable, batch)
+        of_judged += [observed(config, row) for row in rows]
+        if axes:
+            places += placed(axes, embedded(config, servable, rows))
+    table = table_of(of_judged) | table_of(places)
     table = {c: v for c, v in sorted(table.items()) if len(v) >= _FEWEST_ROWS}
-    seen = table_of(observed(config, row) for row in unanswered)
+    seen = table_of(of_train)
     bins = {column: _bins(config, column, table, seen) for column in table}
     return Baseline(
         config,
         servable.version,
         model_hash(servable.path),
-        len(rows),
+        len(of_judged),
         bins,
         axes,
         statistics_of(table, bins),
@@ -119,32 +131,17 @@ def _sent(row: Row) -> dict[str, bytes | float]:
 
 def _answered(
     config: Config, servable: Servable, rows: Sequence[Row]
-) -> Iterator[AnsweredRow]:
-    for batch in _batches(rows):
-        arrays = arrays_of(config, [_sent(row) for row in batch])
-        outputs = servable.run("serving_raw", arrays)
-        for at, row in enumerate(batch):
-            answers = {key: values[at] for key, values in outputs.items()}
-            values = values_of(config, arrays, at)
-            yield AnsweredRow(values, answers=answers, labels=row.labels)
-
-
-def _embedded(
-    config: Config, servable: Servable, rows: Sequence[AnsweredRow]
-) -> Iterator[dict[str, np.ndarray]]:
-    for batch in _batches(rows):
-        yield from embedded(config, servable, batch)
-
-
-def _axes(
-    config: Config, servable: Servable, rows: Sequence[AnsweredRow]
-) -> dict[str, Axes]:
-    found: dict[str, list[np.ndarray]] = {}
-    for row in _embedded(config, servable, rows):
-        for key, value in row.items():
-            found.setdefault(key, []).append(value)
-    axes = {key: axes_of(np.stack(values)) for key, values in found.items()}
-    return {key: one for key, one in axes.items() if one is not None}
+) -> list[AnsweredRow]:
+    arrays = arrays_of(config, [_sent(row) for row in rows])
+    outputs = servable.run("serving_raw", arrays)
+    return [
+        AnsweredRow(
+            values_of(config, arrays, at),
+            answers={key: values[at] for key, values in outputs.items()},
+            labels=row.labels,
+        )
+        for at, row in enumerate(rows)
+    ]
 
 
 def _batches(rows: Iterable[Any]) -> Iterator[list[Any]]:

@@ -169,6 +169,8 @@ def evaluate(
 @click.option("--data", "manifest", required=True, help="Manifest of rows.")
 @click.option("--output", required=True, help="JSON lines file to write.")
 @click.option("--config", "config_file", help="Maps columns to the inputs of a target.")
+@click.option("--ca-cert", help="PEM file that the target's TLS is checked by.")
+@click.option("--token-file", help="File that holds the target's bearer token.")
 @_explained
 def predict(
     model: str | None,
@@ -176,15 +178,25 @@ def predict(
     manifest: str,
     output: str,
     config_file: str | None,
+    ca_cert: str | None,
+    token_file: str | None,
 ) -> None:
     """Predict every row, with a model in this process or through a server."""
     from pipeline.apply import predict as run_predict
     from trainer.config import load
 
     config = load(config_file) if config_file else None
+    token = Path(token_file).read_text("utf-8").strip() if token_file else None
     console = Console()
     counts = run_predict(
-        manifest, output, console, model=model, target=target, config=config
+        manifest,
+        output,
+        console,
+        model=model,
+        target=target,
+        config=config,
+        ca_cert=ca_cert,
+        token=token,
     )
     console.print(f"{counts['rows']} rows, {counts['errors']} unreadable, to {output}")
 
@@ -202,7 +214,7 @@ def predict(
 @click.option("--output", help="JSON file of the report.")
 @click.option("--textfile", help="Gauges, for the node exporter's textfile collector.")
 @click.option("--metrics_port", type=int, help="Gauges over HTTP; needs --interval.")
-@click.option("--interval", type=float, help="Compare every so many seconds.")
+@click.option("--interval", type=click.FloatRange(1), help="Seconds between two runs.")
 @_explained
 def monitor(
     logs: str, baseline: str, model: str | None, config: str | None, since: str | None,

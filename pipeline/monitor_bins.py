@@ -38,7 +38,7 @@ class Bins:
     def names(self, values: Sequence[Value]) -> list[str]:
         """The name of each value's bin."""
         if not self.edges:
-            known = set(self.categories)
+            known = {name[:_MOST_CHARACTERS] for name in self.categories}
             cut = (str(value)[:_MOST_CHARACTERS] for value in values)
             return [value if value in known else OTHER for value in cut]
         edges = [f"{edge:.4g}" for edge in self.edges]

@@ -40,6 +40,13 @@ def largest_batch(options: BatchingOptions) -> int:
     return options.max_batch_size
 
 
+def alike(inputs: Arrays, options: BatchingOptions) -> object:
+    """What has to be equal for requests to be run together, besides the signature."""
+    if options.pad_variable_length_inputs:
+        return [array.ndim for array in inputs.values()]
+    return [array.shape[1:] for array in inputs.values()]
+
+
 def padded_size(size: int, options: BatchingOptions) -> int:
     """The size that a batch of `size` examples is run with."""
     allowed = [one for one in options.allowed_batch_sizes if one >= size]

@@ -50,9 +50,12 @@ class Call:
             status = "OK"
         elif isinstance(error, ServingError):
             status = error.code.name
+        elif isinstance(error, Exception):
+            status = "INTERNAL"
+        elif self.deadline is not None and self.deadline <= time.monotonic() + 0.01:
+            status = "DEADLINE_EXCEEDED"  # gRPC ends the task about then
         else:
-            # What is no Exception ends a task: its caller has gone.
-            status = "INTERNAL" if isinstance(error, Exception) else "CANCELLED"
+            status = "CANCELLED"  # the caller has gone
         self._told(status)
 
     def _told(self, status: str) -> None:

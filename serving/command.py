@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from serving import flags, workers
+from serving import flags, memory, workers
 
 if TYPE_CHECKING:
     from serving.model_server import ModelServer
@@ -115,6 +115,7 @@ def _serve(values: Mapping[str, Any]) -> int:
         print(f"Failed to start server. Error: {error}", file=sys.stderr)
         return 1
     server.start(stop)
+    memory.settle()
     watch = model_config_watch(values, server)
     if not stop.is_set():
         if watch is not None:

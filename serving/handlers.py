@@ -125,38 +125,31 @@ class Handlers:
     async def classify(self, request: Any, call: Call) -> Any:
         """Answers a `ClassificationRequest` with a `ClassificationResponse`."""
         response = classification_pb2.ClassificationResponse()
-        with self.models.use(request) as servable:
-            call.model = servable.name
-            name, definition = inference.signature(
-                servable, request.model_spec, "No signature was found with the name: "
-            )
-            wanted = inference.classify_outputs(definition, self._check_methods)
-            examples = inference.examples(request.input)
-            inputs = {inference.INPUTS: examples}
-            found = await self._run(servable, name, inputs, call, wanted)
-            result = inference.classifications(found, len(examples))
-            response.result.CopyFrom(result)
-            inference.fill_spec(response.model_spec, servable, name)
-            if self.request_log.sample(servable.name):
-                self.request_log.write(servable.name, "classify", request, response)
-        return response
+        return await self._infer(
+            request, response, inference.CLASSIFY, "classify", call
+        )
 
     async def regress(self, request: Any, call: Call) -> Any:
         """Answers a `RegressionRequest` with a `RegressionResponse`."""
         response = regression_pb2.RegressionResponse()
+        return await self._infer(request, response, inference.REGRESS, "regress", call)
+
+    async def _infer(
+        self, request: Any, response: Any, method: str, kind: str, call: Call
+    ) -> Any:
         with self.models.use(request) as servable:
             call.model = servable.name
-            name, definition = inference.signature(
-                servable, request.model_spec, "No signature was found with the name: "
-            )
-            wanted = inference.regress_outputs(definition, self._check_methods)
+            spec, check = request.model_spec, self._check_methods
+            task = inference.task(servable, spec, method, check)
             examples = inference.examples(request.input)
             inputs = {inference.INPUTS: examples}
-            found = await self._run(servable, name, inputs, call, wanted)
-            response.result.CopyFrom(inference.regressions(found, len(examples)))
-            inference.fill_spec(response.model_spec, servable, name)
+            found = await self._run(
+                servable, task.signature, inputs, call, task.outputs
+            )
+            response.result.CopyFrom(task.result(found, len(examples)))
+            inference.fill_spec(response.model_spec, servable, task.signature)
             if self.request_log.sample(servable.name):
-                self.request_log.write(servable.name, "regress", request, response)
+                self.request_log.write(servable.name, kind, request, response)
         return response
 
     async def multi_inference(self, request: Any, call: Call) -> Any:
@@ -168,15 +161,11 @@ class Handlers:
             examples = inference.examples(request.input)
             self.metrics.examples(servable.name, len(examples))
             inputs = {inference.INPUTS: examples}
+            api, deadline = call.api, call.deadline
             runs = [
                 asyncio.ensure_future(
                     self.engine.run(
-                        servable,
-                        one.signature,
-                        inputs,
-                        one.outputs,
-                        call.api,
-                        call.deadline,
+                        servable, one.signature, inputs, one.outputs, api, deadline
                     )
                 )
                 for one in tasks
@@ -186,8 +175,14 @@ class Handlers:
             finally:  # one that failed, or a caller that has gone, stops the others
                 for run in runs:
                     run.cancel()
-            for one, outputs in zip(tasks, found, strict=True):
-                one.fill(response.results.add(), servable, outputs, len(examples))
+            for task, outputs in zip(tasks, found, strict=True):
+                result = task.result(outputs, len(examples))
+                entry = response.results.add()
+                if task.method == inference.CLASSIFY:
+                    entry.classification_result.CopyFrom(result)
+                else:
+                    entry.regression_result.CopyFrom(result)
+                inference.fill_spec(entry.model_spec, servable, task.signature)
             if self.request_log.sample(servable.name):
                 kind = "multi_inference"
                 self.request_log.write(servable.name, kind, request, response)

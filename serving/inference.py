@@ -50,19 +50,6 @@ def examples(given: Any) -> Array:
     return array
 
 
-def signature(servable: Servable, spec: Any, missing: str) -> tuple[str, Any]:
-    """Name and `SignatureDef` of the signature that a ModelSpec asks for.
-
-    Raises:
-        ServingError: INVALID_ARGUMENT where there is none, in the words `missing` and
-            the name.
-    """
-    name = spec.signature_name or DEFAULT_SIGNATURE
-    if not servable.has_signature(name):
-        raise ServingError.invalid(f"{missing}{name}")
-    return name, servable.signature(name)
-
-
 def fill_spec(spec: Any, servable: Servable, signature: str) -> None:
     """Writes which version and signature answered into a response's ModelSpec."""
     spec.name = servable.name
@@ -212,25 +199,53 @@ def regressions(found: Mapping[str, Array], count: int) -> Any:
 
 
 class Task(NamedTuple):
-    """One task of a MultiInferenceRequest: its signature and the outputs it takes."""
+    """What a method wants of a signature: which outputs, and how to read them."""
 
     method: str
     signature: str
     outputs: list[str]
 
-    def fill(
-        self, result: Any, servable: Servable, found: Mapping[str, Array], count: int
-    ) -> None:
-        """Fills an `InferenceResult` with the outputs of `count` examples.
+    def result(self, found: Mapping[str, Array], count: int) -> Any:
+        """The `ClassificationResult` or `RegressionResult` of `count` examples.
 
         Raises:
             ServingError: INVALID_ARGUMENT for outputs that do not fit the method.
         """
-        if self.method == CLASSIFY:
-            result.classification_result.CopyFrom(classifications(found, count))
-        else:
-            result.regression_result.CopyFrom(regressions(found, count))
-        fill_spec(result.model_spec, servable, self.signature)
+        read = classifications if self.method == CLASSIFY else regressions
+        return read(found, count)
+
+
+def task(
+    servable: Servable,
+    spec: Any,
+    method: str,
+    check_method: bool = False,
+    missing: str = "No signature was found with the name: ",
+) -> Task:
+    """What a method wants of the signature that a ModelSpec asks for.
+
+    Args:
+        servable: the version that answers.
+        spec: the `ModelSpec`.
+        method: `CLASSIFY` or `REGRESS`; anything else is UNIMPLEMENTED.
+        check_method: the signature's method name has to be this one.
+        missing: words before the name of a signature that does not exist.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT or FAILED_PRECONDITION for a signature that does
+            not exist or does not fit.
+    """
+    name = spec.signature_name or DEFAULT_SIGNATURE
+    if not servable.has_signature(name):
+        raise ServingError.invalid(f"{missing}{name}")
+    definition = servable.signature(name)
+    if method == CLASSIFY:
+        return Task(method, name, classify_outputs(definition, check_method))
+    if method == REGRESS:
+        return Task(method, name, regress_outputs(definition, check_method))
+    raise ServingError(
+        grpc.StatusCode.UNIMPLEMENTED, f"Unsupported signature method_name: {method}"
+    )
 
 
 def first_task(request: Any) -> Any:
@@ -244,9 +259,8 @@ def tasks(servable: Servable, request: Any, check_method: bool = False) -> list[
     """The tasks of a MultiInferenceRequest.
 
     Raises:
-        ServingError: UNIMPLEMENTED for a method that is neither Classify nor Regress,
-            INVALID_ARGUMENT for two models or one signature twice, and what the
-            methods find wrong with their signatures.
+        ServingError: as `task`; INVALID_ARGUMENT for two models, or one signature
+            twice.
     """
     found: list[Task] = []
     for one in request.tasks:
@@ -260,19 +274,10 @@ def tasks(servable: Servable, request: Any, check_method: bool = False) -> list[
         name = one.model_spec.signature_name or DEFAULT_SIGNATURE
         if name in [earlier.signature for earlier in found]:
             raise ServingError.invalid(f"Duplicate evaluation of signature: {name}")
-        _, definition = signature(
-            servable, one.model_spec, "Requested signature not found in model graph: "
+        missing = "Requested signature not found in model graph: "
+        found.append(
+            task(servable, one.model_spec, one.method_name, check_method, missing)
         )
-        if one.method_name == CLASSIFY:
-            outputs = classify_outputs(definition, check_method)
-        elif one.method_name == REGRESS:
-            outputs = regress_outputs(definition, check_method)
-        else:
-            raise ServingError(
-                grpc.StatusCode.UNIMPLEMENTED,
-                f"Unsupported signature method_name: {one.method_name}",
-            )
-        found.append(Task(one.method_name, name, outputs))
     return found
 
 

@@ -12,12 +12,13 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 # Nothing leaves this machine on its own.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-from serving.client import Client, ClientError, RowError
+from serving.client import Client, ClientError, RowError, tls_credentials
 from serving.rows import Contract
 from serving.shapley import explained
 
@@ -286,15 +287,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--target", required=True, help="HOST:PORT/NAME of the server")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=7860, help="port of the page")
+    parser.add_argument(
+        "--ca_cert", help="PEM file that the server's TLS is checked by"
+    )
+    parser.add_argument(
+        "--token_file", help="file that holds the server's bearer token"
+    )
     chosen = parser.parse_args(arguments)
     try:
         import gradio  # noqa: F401
     except ImportError:
         parser.exit(1, "serving.playground: pip install 'polymodal[playground]'\n")
     try:
-        client = Client(chosen.target)
+        client = Client(
+            chosen.target,
+            credentials=tls_credentials(chosen.ca_cert) if chosen.ca_cert else None,
+            token=Path(chosen.token_file).read_text("utf-8").strip()
+            if chosen.token_file
+            else None,
+        )
         page = build(client)
-    except (ClientError, ValueError) as error:
+    except (ClientError, ValueError, OSError) as error:
         parser.exit(1, f"serving.playground: {error}\n")
     page.launch(
         server_name=chosen.host, server_port=chosen.port, show_error=False,

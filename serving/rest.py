@@ -20,7 +20,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from serving import rest_responses, rest_routes
 from serving.handlers import Handlers
-from serving.rest_body import BodyTooLarge
+from serving.rest_body import BodyError
 from serving.rest_methods import Methods
 from serving.status import ServingError
 
@@ -162,8 +162,8 @@ class RestApi:
             route = rest_routes.find(request.method, target)
             text = await self._methods.answer(route, request)
             return rest_responses.respond(200, text)
-        except BodyTooLarge as error:
-            return rest_responses.refusal(error, status=413)
+        except BodyError as error:
+            return rest_responses.refusal(error, error.status)
         except ServingError as error:
             return rest_responses.refusal(error)
         except Exception as error:

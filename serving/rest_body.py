@@ -13,27 +13,38 @@ from serving.status import ServingError
 IDLE_SECONDS = 50.0
 
 
-class BodyTooLarge(ServingError):
-    """A body beyond the limit: HTTP has a status of its own for it, 413."""
+class BodyError(ServingError):
+    """A body that HTTP has a status of its own for.
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            f"the request's body is larger than {limit} bytes, the server's limit "
-            "(after decompression); send fewer rows at a time, or use gRPC",
-        )
+    Attributes:
+        status: the HTTP status.
+    """
+
+    def __init__(self, status: int, code: grpc.StatusCode, message: str) -> None:
+        self.status = status
+        super().__init__(code, message)
+
+
+def _too_large(limit: int) -> BodyError:
+    return BodyError(
+        413,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        f"the request's body is larger than {limit} bytes, the server's limit "
+        "(after decompression); send fewer rows at a time, or use gRPC",
+    )
 
 
 async def read(request: web.BaseRequest, limit: int) -> bytearray:
     """The body as it was sent, still compressed where it was.
 
     Raises:
-        BodyTooLarge: as soon as that is known.
-        ServingError: DEADLINE_EXCEEDED where it stops coming.
+        BodyError: 413 as soon as it is known to be too large, 408 where it stops
+            coming.
+        ServingError: INVALID_ARGUMENT where its chunks are malformed.
     """
     declared = request.content_length
     if declared is not None and declared > limit:
-        raise BodyTooLarge(limit)
+        raise _too_large(limit)
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # it is no part of the answer
@@ -50,7 +61,7 @@ async def read(request: web.BaseRequest, limit: int) -> bytearray:
             ) from error
         body += part
         if len(body) > limit:
-            raise BodyTooLarge(limit)
+            raise _too_large(limit)
     return body
 
 
@@ -58,7 +69,8 @@ async def _next(content: StreamReader) -> bytes:
     try:
         return await asyncio.wait_for(content.readany(), IDLE_SECONDS)
     except asyncio.TimeoutError as error:
-        raise ServingError(
+        raise BodyError(
+            408,
             grpc.StatusCode.DEADLINE_EXCEEDED,
             f"nothing more of the request's body came for {IDLE_SECONDS:g} seconds",
         ) from error
@@ -68,7 +80,7 @@ def decompress(body: bytes | bytearray, limit: int) -> bytes:
     """The content of a gzip body.
 
     Raises:
-        BodyTooLarge: before more than `limit` bytes are made.
+        BodyError: 413, before more than `limit` bytes are made.
         ServingError: INVALID_ARGUMENT where it is no gzip.
     """
     gzip = zlib.decompressobj(16 + zlib.MAX_WBITS)
@@ -79,7 +91,7 @@ def decompress(body: bytes | bytearray, limit: int) -> bytes:
             "the request's body is no gzip, and its Content-Encoding says it is"
         ) from error
     if len(found) > limit:
-        raise BodyTooLarge(limit)
+        raise _too_large(limit)
     if not gzip.eof or gzip.unused_data:
         raise ServingError.invalid(
             "the request's gzip body ends too early, or something comes after its end"

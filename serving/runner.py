@@ -23,12 +23,15 @@ from serving.tensors import Array
 _log = logging.getLogger(__name__)
 
 Answer = dict[str, Array] | ServingError
+Key = tuple[Servable, str, str]
+"""Whose requests can be run together: version, signature and API."""
 
 
 class Task:
     """A request that waits for its outputs, or a piece of one.
 
     Attributes:
+        key: what it asks for.
         inputs: an array for each input.
         size: its examples; 1 without batching.
         shapes: requests that are equal in it can be put together.
@@ -38,16 +41,27 @@ class Task:
         batch: the one it runs in, once there is one.
     """
 
-    __slots__ = ("answer", "batch", "deadline", "inputs", "queued", "shapes", "size")
+    __slots__ = (
+        "answer",
+        "batch",
+        "deadline",
+        "inputs",
+        "key",
+        "queued",
+        "shapes",
+        "size",
+    )
 
     def __init__(
         self,
+        key: Key,
         inputs: Arrays,
         size: int,
         shapes: object,
         deadline: float | None,
         answer: "asyncio.Future[dict[str, Array]]",
     ) -> None:
+        self.key = key
         self.inputs = inputs
         self.size = size
         self.shapes = shapes
@@ -65,12 +79,9 @@ class Batch:
         answered: outputs of the runs that did not fail, padding left out.
     """
 
-    def __init__(
-        self, servable: Servable, signature: str, api: str, tasks: Sequence[Task]
-    ) -> None:
-        self.servable = servable
-        self.signature = signature
-        self.api = api
+    def __init__(self, key: Key, tasks: Sequence[Task]) -> None:
+        self.key = key
+        self.servable, self.signature, self.api = key
         self.tasks = tasks
         self.callers = len(tasks)
         self._cancelled = False
@@ -143,15 +154,15 @@ class Runner:
         try:
             return list(self._run(batch, tasks))
         except ServingError as error:
-            failure = error
+            code, message = error.code, error.message
         except Exception as error:
             # Its text may quote input values, and so may the lines of a traceback's
             # exception: only where it happened is told.
             stack = "".join(traceback.format_tb(error.__traceback__))
             _log.error("a batch failed: %s\n%s", type(error).__name__, stack)
-            failure = ServingError(grpc.StatusCode.INTERNAL, type(error).__name__)
+            code, message = grpc.StatusCode.INTERNAL, type(error).__name__
         if len(tasks) == 1 or batch.callers == 0:
-            return [ServingError(failure.code, failure.message) for _ in tasks]
+            return [ServingError(code, message) for _ in tasks]
         middle = len(tasks) // 2
         return [
             *self._answers(batch, tasks[:middle]),

@@ -7,13 +7,12 @@ can be loaded, whatever serves goes on serving.
 """
 
 import contextlib
-import gc
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 
-from serving import loading
+from serving import loading, memory
 from serving.metrics import Metrics
 from serving.servable import Servable
 from serving.status import ServingError
@@ -287,7 +286,7 @@ class ModelVersions:
         for one in self._table.living():
             if one.state == State.UNLOADING and one.users == 0:
                 one.servable = None
-                gc.collect()  # a loaded SavedModel is full of reference cycles
+                memory.release()
                 self._table.set(one, State.END)
                 _log.info("Unloaded servable version %s", self._id(one))
         self._table.forget_ended(self._wanted)

@@ -1,6 +1,7 @@
 """Runs the requests that came with a model, before it serves."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from serving import inference
@@ -39,37 +40,28 @@ def warm_up(servable: Servable, iterations: int = 1) -> int:
     return count
 
 
-def _classify(servable: Servable, request: Any) -> None:
-    name, definition = inference.signature(
-        servable, request.model_spec, "No signature was found with the name: "
-    )
-    outputs = inference.classify_outputs(definition)
-    _run(servable, request, name, outputs)
+def _single(method: str) -> Callable[[Servable, Any], None]:
+    def run(servable: Servable, request: Any) -> None:
+        _run(servable, request, [inference.task(servable, request.model_spec, method)])
 
-
-def _regress(servable: Servable, request: Any) -> None:
-    name, definition = inference.signature(
-        servable, request.model_spec, "No signature was found with the name: "
-    )
-    outputs = inference.regress_outputs(definition)
-    _run(servable, request, name, outputs)
+    return run
 
 
 def _multi_inference(servable: Servable, request: Any) -> None:
     for task in request.tasks:  # whatever the model was called where it was made
         task.model_spec.name = servable.name
-    for task in inference.tasks(servable, request):
-        _run(servable, request, task.signature, task.outputs)
+    _run(servable, request, inference.tasks(servable, request))
 
 
-def _run(servable: Servable, request: Any, name: str, outputs: list[str]) -> None:
+def _run(servable: Servable, request: Any, tasks: list[inference.Task]) -> None:
     inputs = {inference.INPUTS: inference.examples(request.input)}
-    servable.run(name, inputs, outputs)
+    for task in tasks:
+        servable.run(task.signature, inputs, task.outputs)
 
 
-_RUNS = {
+_RUNS: dict[str, Callable[[Servable, Any], Any]] = {
     "predict_log": predict,
-    "classify_log": _classify,
-    "regress_log": _regress,
+    "classify_log": _single(inference.CLASSIFY),
+    "regress_log": _single(inference.REGRESS),
     "multi_inference_log": _multi_inference,
 }

@@ -113,9 +113,10 @@ def inputs(message: Any, max_elements: int = tensors.MAX_ELEMENTS) -> dict[str, 
     Raises:
         ServingError: INVALID_ARGUMENT for a malformed tensor, which it names.
     """
-    return {
-        name: _named(tensors.to_array, name, proto, max_elements)
-        for name, proto in message.inputs.items()
+    found = message.inputs
+    return {  # `items()` of a protobuf map takes as long as all the rest
+        name: _named(tensors.to_array, name, found[name], max_elements)
+        for name in found
     }
 
 

@@ -130,6 +130,7 @@ def test_categories() -> None:
     assert bins.names(["c59", "c3", "new"]) == ["c59", OTHER, OTHER]
     long = category_bins(["x" * 300])
     assert long.names(["x" * 300]) == ["x" * 100]
+    assert Bins(categories=("x" * 300,)).names(["x" * 300]) == ["x" * 100]
 
 
 def test_bins_and_axes_come_back_from_json() -> None:

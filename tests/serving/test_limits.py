@@ -185,8 +185,9 @@ def test_too_many_at_once(half_base: Path) -> None:
 def test_what_its_caller_gave_up_is_not_begun(half_base: Path) -> None:
     """One thread, held for a second: what ran out of time behind it never runs."""
 
-    class Runs(Metrics):
+    class Runs(InFlight):
         def __init__(self) -> None:
+            super().__init__()
             self.apis: list[str] = []
 
         def run(self, model: str, version: int, api: str, seconds: float) -> None:
@@ -209,6 +210,10 @@ def test_what_its_caller_gave_up_is_not_begun(half_base: Path) -> None:
         held.cancel()
         assert stub.Predict(ask([1.0]), timeout=20)
     assert runs.apis == ["Predict"] * 2
+    ends = [status.split()[-1] for status in runs.answered]
+    assert sorted(ends) == sorted(
+        ["OK", "OK", *["DEADLINE_EXCEEDED"] * 5, *["CANCELLED"] * 6]
+    )
 
 
 def test_a_scalar_cannot_be_batched(half_base: Path) -> None:
