@@ -155,6 +155,22 @@ class Classification(PointwiseHead[ClassificationHead]):
             return None
         return [float(name in given) for name in self.config.classes]
 
+    def row_scores(self, labels: Labels, answers: dict[str, np.ndarray]) -> np.ndarray:
+        """1.0 where the class is right; multi-label: the share of right decisions."""
+        truth, scores = np.asarray(labels), answers[f"{self.name}_scores"]
+        if self.config.multi_label:
+            right = (scores > _THRESHOLD) == (truth > _THRESHOLD)
+            return np.asarray(right.mean(axis=-1), np.float64)
+        return np.asarray(scores.argmax(-1) == truth, np.float64)
+
+    def constant_answers(self, labels: Labels) -> dict[str, np.ndarray]:
+        """The classes' frequencies: best for the log loss too."""
+        truth = np.asarray(labels)
+        if not self.config.multi_label:
+            truth = np.eye(self.size)[truth]
+        scores = np.tile(truth.mean(0), (len(truth), 1))
+        return {f"{self.name}_scores": scores}
+
     def metrics(
         self, labels: Labels, answers: dict[str, np.ndarray]
     ) -> dict[str, float]:
