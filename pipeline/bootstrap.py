@@ -45,9 +45,9 @@ class Estimate:
         """Whether the interval leaves 0 out, and there were rows enough to say so."""
         return self.units >= MIN_UNITS and (self.low > 0 or self.high < 0)
 
-    def plain(self) -> dict[str, float]:
-        """For a JSON file."""
-        return asdict(self)
+    def plain(self) -> dict[str, float | None]:
+        """For a JSON file; None is what could not be computed."""
+        return {k: v if np.isfinite(v) else None for k, v in asdict(self).items()}
 
 
 @dataclass(frozen=True)

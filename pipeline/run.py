@@ -102,7 +102,7 @@ def _judged(
     config: Config, model: str, examples: str, output: str, console: Console
 ) -> dict[str, Any]:
     """Metrics by input subset on the eval split; kept, as neither part changes."""
-    from pipeline.evaluation import judge
+    from pipeline.judging import judge
     from pipeline.stored import rows_of_examples
     from serving.client import LocalModel
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.rows import Row
 from trainer.config import Config
-from trainer.features import ID_KEY, NO_CLASS, features, labels_of, split_key
+from trainer.features import GROUP_KEY, ID_KEY, NO_CLASS, features, labels_of, split_key
 
 
 def rows_of_examples(config: Config, uri: str, split: str) -> Iterator[Row]:
@@ -55,7 +55,9 @@ def _rows(config: Config, split: str, records: Iterable[bytes]) -> Iterator[Row]
         values = stored_values(config, stored)
         labels = stored_labels(config, listed_labels(config, stored))
         row_id = stored[ID_KEY].bytes_list.value[0].decode("utf-8")
-        yield Row(number, row_id, split, values, labels)
+        listed = stored[GROUP_KEY].bytes_list.value if GROUP_KEY in stored else ()
+        group = listed[0].decode("utf-8") if listed else ""
+        yield Row(number, row_id, split, values, labels, group=group)
 
 
 def stored_features(example: bytes) -> Any:

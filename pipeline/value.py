@@ -8,6 +8,7 @@ input: a model never learns from rows without inputs, and what it says to one is
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -100,10 +101,8 @@ def value_of_inputs(
         one: sign * np.append(drawn.samples[:, i], drawn.values[i])
         for i, one in enumerate(order)
     }
-    parts = {
-        name: drawn.estimate(part[-1], part[:-1])
-        for name, part in shapley(at_once, list(inputs)).items()
-    }
+    shares: dict[str, Any] = shapley(at_once, list(inputs))
+    parts = {n: drawn.estimate(one[-1], one[:-1]) for n, one in shares.items()}
     subsets = {one: drawn.model(i) for i, one in enumerate(order)}
     notes = tuple(
         f"{name} adds nothing to {metric} that could be told from noise (Shapley value"
@@ -124,7 +123,6 @@ def _with_fusion(
     found: Value, drawn: Any, order: Sequence[Subset], inputs: Sequence[str]
 ) -> Value:
     """Adds whether all inputs together beat the best of them alone."""
-    import dataclasses
 
     def goodness(name: str) -> float:
         value = found.subsets[frozenset([name])].value

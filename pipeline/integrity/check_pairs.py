@@ -44,15 +44,15 @@ def pairs(config: Config, seen: Seen, scanned: Scan) -> Iterator[tuple[bool, str
                     [seen.groups[i] for i in rows],
                     config.seed,
                 )
-    for one in config.inputs:
-        mine = {pair: m for pair, m in found.items() if one.name in pair}
+    for name in [one.name for one in config.inputs]:
+        mine = {pair: m for pair, m in found.items() if name in pair}
         verdicts = {m.verdict for m in mine.values()}
         if verdicts == {"chance"}:
-            others = [a if b == one.name else b for a, b in mine]
+            others = [a if b == name else b for a, b in mine]
             held = min(m.held for m in mine.values())
             yield (
                 True,
-                f"{one.name}: a probe cannot match it with {' or '.join(others)} better"
+                f"{name}: a probe cannot match it with {' or '.join(others)} better"
                 f" than chance on {held:,} held-out rows. Are its rows shuffled, or does"
                 " it carry nothing?",
             )
