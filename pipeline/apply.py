@@ -63,7 +63,7 @@ def evaluate(
     Raises:
         ModelError: no such model, or no row to judge on.
     """
-    from pipeline.evaluation import judge
+    from pipeline.judging import judge
     from serving.client import LocalModel
 
     directory = newest_version(model)

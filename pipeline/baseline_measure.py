@@ -40,7 +40,7 @@ from pipeline.monitor_statistics import Table, statistics_of, table_of
 from pipeline.rows import Row
 from pipeline.stored import some_rows
 from serving.servable import Servable
-from trainer.config import ClassificationHead, Config
+from trainer.config import ClassificationHead, Config, OrdinalHead
 
 _BASELINE_ROWS = 1000
 _TRAIN_ROWS = 500
@@ -115,7 +115,7 @@ def _bins(config: Config, column: Column, table: Table, train: Table) -> Bins:
         if column.part:
             return Bins(categories=(CHOSEN, NOT_CHOSEN))
         head = config.head(column.feature.split()[0])
-        return Bins(categories=cast(ClassificationHead, head).classes)
+        return Bins(categories=cast(ClassificationHead | OrdinalHead, head).classes)
     if column.kind == "categorical":
         return category_bins(train.get(column, ()))
     return numeric_bins(cast(Sequence[float], table[column]))

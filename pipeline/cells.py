@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.splits import text_of
-from trainer.config import ClassificationHead, HeadConfig
+from trainer.config import (
+    ClassificationHead,
+    HeadConfig,
+    OrdinalHead,
+    RankingHead,
+    RetrievalHead,
+    VqaHead,
+)
+from trainer.features import Label
 from trainer.schema import nearest
 
 # tf.Example stores numbers as float32: beyond this they would become infinite.
@@ -72,16 +80,23 @@ def _plain(written: str) -> str:
     return written
 
 
-def label(head: HeadConfig, cell: Any) -> tuple[str, ...] | float | None:
-    """A head's label; None where it is missing and may be."""
+def label(head: HeadConfig, one: Label, cell: Any) -> tuple[str, ...] | float | None:
+    """A head's label, or its group; None where it is missing and may be."""
+    assert not isinstance(head, RetrievalHead)
+    if one.kind == "group":
+        return _group(head, cell)
     found: tuple[str, ...] | float | None
-    if isinstance(head, ClassificationHead):
+    if isinstance(head, (ClassificationHead, OrdinalHead)):
         found = _classes(head, cell)
-        # An empty list says that no class applies; an empty cell says nothing.
-        if not found and not (head.multi_label and isinstance(cell, (list, tuple))):
-            found = None
+    elif isinstance(head, VqaHead):
+        found = _answers(head, cell)
     else:
         found = number(cell)
+        if isinstance(head, RankingHead) and found is not None and found < 0:
+            raise CellError(
+                "negative_relevance",
+                f"head {head.name!r} takes a relevance from 0 up. Received: {found:g}",
+            )
     if found is None and not head.allow_missing:
         raise CellError(
             "empty_label",
@@ -98,20 +113,50 @@ def _whole(name: str, classes: Sequence[str]) -> str:
     return name
 
 
-def _classes(head: ClassificationHead, cell: Any) -> tuple[str, ...]:
+def _parts(cell: Any, separator: str) -> list[str]:
+    """The items of a list, or of a text that has them between separators."""
     parts: Sequence[Any] = (cell,)
     if isinstance(cell, (list, tuple)):
         parts = cell
-    elif head.multi_label:
-        written = text_of(cell)
-        parts = written.split(head.separator) if head.separator else [written]
-    written_names = dict.fromkeys(filter(None, map(text_of, parts)))
+    elif separator:
+        parts = text_of(cell).split(separator)
+    return list(filter(None, map(text_of, parts)))
+
+
+def _answers(head: VqaHead, cell: Any) -> tuple[str, ...] | None:
+    # Spaces never make two answers of one; a client is answered in the same form.
+    answers = [" ".join(encodable(a).split()) for a in _parts(cell, head.separator)]
+    if head.lowercase:
+        answers = [answer.lower() for answer in answers]
+    return tuple(answers[: head.annotators]) or None
+
+
+def _group(head: HeadConfig, cell: Any) -> tuple[str, ...]:
+    name = encodable(text_of(cell))
+    if not name:
+        raise CellError(
+            "empty_group",
+            f"head {head.name!r} compares rows of one group. Received: an empty cell",
+        )
+    return (name,)
+
+
+def _classes(
+    head: ClassificationHead | OrdinalHead, cell: Any
+) -> tuple[str, ...] | None:
+    several, separator = False, ""
+    if isinstance(head, ClassificationHead) and head.multi_label:
+        several, separator = True, head.separator
+    written_names = dict.fromkeys(_parts(cell, separator))
     names = tuple(_whole(name, head.classes) for name in written_names)
-    if len(names) > 1 and not head.multi_label:
+    # An empty list says that no class applies; an empty cell says nothing.
+    if not names and not (several and isinstance(cell, (list, tuple))):
+        return None
+    if len(names) > 1 and not several:
         raise CellError(
             "several_labels",
-            f"head {head.name!r} takes one class; `multi_label: true` takes several."
-            f" Received: {', '.join(names)[:80]}",
+            f"head {head.name!r} takes one class; classification with `multi_label:"
+            f" true` takes several. Received: {', '.join(names)[:80]}",
         )
     for name in names:
         if name not in head.classes:

@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.check_heads import head_lines, head_notes, head_problems, take_labels
 from pipeline.facts import Facts, Range
+from pipeline.integrity.findings import find
+from pipeline.integrity.rows import Collector
 from pipeline.manifest import Manifest, ManifestError
 from pipeline.quarantine import Counts, reason_lines
 from pipeline.rows import Quarantined, Row, iter_rows
 from pipeline.scan import scan
-from trainer.config import ClassificationHead, Config, ConfigError, load
+from trainer.config import Config, ConfigError, load
 from trainer.features import features
 
 
@@ -28,8 +31,12 @@ class Report:
       counts: Rows read, written by split, and quarantined by reason.
       facts: By feature key, what the values are.
       present: By feature key, the usable rows that have it.
-      classes: By classification head and split, rows per class.
-      targets: By regression head and split, the range of the numbers.
+      classes: By head with classes and split, rows per class.
+      targets: By head with numbers and split, the range of the numbers.
+      names: By label of texts or groups and split, rows per text or group.
+      pairs: By retrieval head and split, rows with both inputs.
+      lines: Targets, names and pairs in words.
+      warnings: What may spoil the result although all can be read.
       problems: What must be corrected; empty = good to train.
       notes: What is worth knowing.
     """
@@ -39,6 +46,10 @@ class Report:
     present: Counter[str] = field(default_factory=Counter)
     classes: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
     targets: dict[str, dict[str, Range]] = field(default_factory=dict)
+    names: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
+    pairs: dict[str, Counter[str]] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -68,18 +79,29 @@ def check(config: Config, manifest: str, progress: bool = False) -> Report:
         observe=lambda feature, value: report.facts[feature.key].take(value),
         scanned=scanned,
     )
+    collector = Collector(config, scanned)
     with _bar(scanned.rows, progress) as advance:
         for row in rows:
             if isinstance(row, Quarantined):
                 report.counts.take(row)
             else:
-                _take(report, row)
+                _take(report, config, row)
+                if collector.wants(row.id):
+                    collector.take(row)
             advance()
     _order(report.counts.splits, scanned.splits)
-    for splits in report.classes.values():
+    counted: list[dict[str, Any]] = [
+        *report.classes.values(), *report.targets.values(),
+        *report.names.values(), *report.pairs.values(),
+    ]  # fmt: skip
+    for splits in counted:
         _order(splits, scanned.splits)
+    report.lines += head_lines(report, config)
     report.problems += _problems(report, config, manifest)
     report.notes += _notes(report, config)
+    for finding in find(config, collector.finish(manifest), scanned):
+        where = {"error": report.problems, "warn": report.warnings}
+        where.get(finding.level, report.notes).append(finding.text)
     return report
 
 
@@ -90,16 +112,10 @@ def _order(splits: dict[str, Any], names: Iterable[str]) -> None:
             splits[name] = splits.pop(name)
 
 
-def _take(report: Report, row: Row) -> None:
+def _take(report: Report, config: Config, row: Row) -> None:
     report.counts.write(row.split)
     report.present.update(row.values.keys())
-    for head, label in row.labels.items():
-        if isinstance(label, float):
-            ranges = report.targets.setdefault(head, {})
-            ranges.setdefault(row.split, Range()).take(label)
-        else:
-            splits = report.classes.setdefault(head, {})
-            splits.setdefault(row.split, Counter()).update(label)
+    take_labels(report, config, row)
 
 
 def _problems(report: Report, config: Config, manifest: str) -> Iterator[str]:
@@ -128,19 +144,7 @@ def _problems(report: Report, config: Config, manifest: str) -> Iterator[str]:
                 " usable row; remove it from the config or fill it."
             )
     for head in config.heads:
-        if isinstance(head, ClassificationHead):
-            found = report.classes.get(head.name, {}).get(split.train, Counter())
-            lacking = [name for name in head.classes if not found[name]]
-            if lacking and counts.splits.get(split.train):
-                yield (
-                    f"heads[{head.name}].classes: no row of split {split.train!r} has"
-                    f" {', '.join(map(repr, lacking))}; add rows or remove the class."
-                )
-        elif not report.targets.get(head.name, {}).get(split.train):
-            yield (
-                f"heads[{head.name}]: no row of split {split.train!r} has a number in"
-                f" column {head.column or head.name!r}."
-            )
+        yield from head_problems(report, head, split.train)
 
 
 def _notes(report: Report, config: Config) -> Iterator[str]:
@@ -156,18 +160,7 @@ def _notes(report: Report, config: Config) -> Iterator[str]:
             " epoch is kept; give more rows or name a split."
         )
     for head in config.heads:
-        if isinstance(head, ClassificationHead) and counts.splits.get(split.eval):
-            found = report.classes.get(head.name, {}).get(split.eval, Counter())
-            lacking = [name for name in head.classes if not found[name]]
-            if lacking:
-                yield (
-                    f"heads[{head.name}]: split {split.eval!r} judges without a row of"
-                    f" {', '.join(map(repr, lacking))}."
-                )
-    for key, facts in report.facts.items():
-        value = facts.ranges.get("value")
-        if value and value.count > 1 and value.low == value.high:
-            yield f"{key}: column {facts.feature.column!r} is {value} in every row."
+        yield from head_notes(report, head, split.train, split.eval)
 
 
 @contextmanager

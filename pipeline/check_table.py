@@ -19,11 +19,8 @@ def render(report: Report, console: Console) -> None:
         console.print(_inputs(report))
         for head in report.classes:
             console.print(_classes(report, head))
-        for head, ranges in report.targets.items():
-            for split, values in ranges.items():
-                console.print(
-                    f"{head}, {split}: {values.count:,} rows, {values}", markup=False
-                )
+        for line in report.lines:
+            console.print(line, markup=False)
         console.print(
             f"{report.counts.read:,} rows read, {report.counts.written:,} usable,"
             f" {report.counts.quarantined:,} quarantined",
@@ -31,6 +28,8 @@ def render(report: Report, console: Console) -> None:
         )
     for note in report.notes:
         console.print(f"[yellow]note[/yellow] {escape(note)}")
+    for warning in report.warnings:
+        console.print(f"[bold red]warning[/] {escape(warning)}")
     for problem in report.problems:
         console.print(f"[red]problem[/red] {escape(problem)}")
     if report.problems:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from pipeline.files import exists, open_binary
 from trainer.config import Config, UserError
-from trainer.features import features, label_column, slice_columns
+from trainer.features import features, labels_of, slice_columns
 from trainer.schema import nearest
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
@@ -219,7 +219,7 @@ def needed_columns(config: Config, labels: bool = True) -> list[tuple[str, str]]
         found.append(("data.id", config.data.id))
     if labels:
         split = config.data.split
-        found += [(f"heads[{h.name}].column", label_column(h)) for h in config.heads]
+        found += [(label.where, label.column) for label in labels_of(config)]
         found += [("evaluation.slices", name) for name in slice_columns(config)]
         for key, name in (("column", split.column), ("group_by", split.group_by)):
             if name is not None:

@@ -36,11 +36,12 @@ def run_fn(fn_args: Any) -> None:
     import tensorflow_transform as tft
 
     from trainer import dataset, export, gate, train
-    from trainer.config import from_json
+    from trainer.config import from_json, stage_from_json
     from trainer.resources import load_resources
 
     settings = fn_args.custom_config
     config = from_json(settings["config"])
+    base = fn_args.base_model or settings["base"] or None
     tft_output = tft.TFTransformOutput(fn_args.transform_graph_path)
     resources = load_resources(config, tft_output)
     layer = tft_output.transform_features_layer()
@@ -53,7 +54,15 @@ def run_fn(fn_args: Any) -> None:
         )
 
     name = train.fingerprint(
-        config, [*train_files, fn_args.transform_graph_path, settings["code"]]
+        config,
+        [
+            *train_files,
+            fn_args.transform_graph_path,
+            settings["code"],
+            settings["stage"],
+            settings["base_state"],
+            base or "",
+        ],
     )
     rows = dataset.count_records(train_files)
     selection = None
@@ -68,6 +77,8 @@ def run_fn(fn_args: Any) -> None:
         train_examples=rows,
         work_dir=os.path.join(settings["work_dir"], name),
         log_dir=os.path.join(settings["log_dir"], name),
+        stage=stage_from_json(settings["stage"]),
+        base=base,
         say=_LOG.info,
     )
     directory = fn_args.serving_model_dir
@@ -80,6 +91,8 @@ def run_fn(fn_args: Any) -> None:
         "history": trained.history,
         "resumed_from_epoch": trained.resumed_from_epoch,
         "parameters": trained.model.count_params(),
+        "soup": trained.soup,
+        "from_base": len(trained.transferred.restored) if trained.transferred else 0,
     }
     extra = Path(directory) / "assets.extra" / "polymodal_training.json"
     extra.write_text(json.dumps(report, indent=1), encoding="utf-8")

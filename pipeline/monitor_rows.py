@@ -11,7 +11,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from serving import media
-from trainer.config import ClassificationHead, Config, HeadConfig, InputConfig
+from trainer.config import (
+    ClassificationHead,
+    Config,
+    HeadConfig,
+    InputConfig,
+    OrdinalHead,
+    RankingHead,
+    RegressionHead,
+)
 from trainer.features import Feature, features, input_features, present_key
 
 Kind = Literal["missing", "numeric", "categorical", "label", "score", "embedding"]
@@ -121,13 +129,15 @@ def _answered(head: HeadConfig, answers: Mapping[str, Any]) -> dict[Column, Valu
     """What the model said, and how sure it was."""
     found: dict[Column, Value] = {}
     name = head.name
-    if not isinstance(head, ClassificationHead):
+    if isinstance(head, (RegressionHead, RankingHead)):
         if name in answers:
             found[Column("score", name)] = float(answers[name])
         return found
+    if not isinstance(head, (ClassificationHead, OrdinalHead)):
+        return found  # texts of an open list, embeddings: nothing that bins count
     if f"{name}_scores" in answers:
         found[Column("score", name)] = float(np.max(answers[f"{name}_scores"]))
-    if head.multi_label:
+    if isinstance(head, ClassificationHead) and head.multi_label:
         if f"{name}_selected" in answers:
             chosen = answers[f"{name}_selected"]
             found.update(_each_class("label", name, head.classes, chosen))
@@ -141,8 +151,9 @@ def _labelled(head: HeadConfig, label: tuple[str, ...] | float) -> dict[Column, 
     name = f"{head.name} (true)"
     if isinstance(label, float):
         return {Column("numeric", name): label}
-    assert isinstance(head, ClassificationHead)
-    if head.multi_label:
+    if not isinstance(head, (ClassificationHead, OrdinalHead)):
+        return {}
+    if isinstance(head, ClassificationHead) and head.multi_label:
         chosen = [one in label for one in head.classes]
         return _each_class("label", name, head.classes, chosen)
     return {Column("label", name): label[0]} if label else {}

@@ -23,7 +23,14 @@ from pipeline.evaluation import eval_config
 from pipeline.example_gen import ManifestExampleGen
 from pipeline.resolver import BlessedBefore
 from pipeline.scan import Scan
-from pipeline.views import code_version, ingestion_view, training_view, transform_view
+from pipeline.views import (
+    base_state,
+    code_version,
+    ingestion_view,
+    stage_view,
+    training_view,
+    transform_view,
+)
 from trainer.config import Config
 from trainer.features import split_key
 
@@ -76,23 +83,23 @@ def create_pipeline(
     )
     chosen = scanned.splits.get(split.selection)
     selection = split_key(split.selection) if chosen else ""
-    trainer = Trainer(
+    trainers = _trainers(
+        config,
         examples=examples,
         transform_graph=transform.outputs["transform_graph"],
         schema=schema.outputs["schema"],
-        run_fn="pipeline.module_file.run_fn",
         train_args=trainer_pb2.TrainArgs(splits=[train]),
         # TFX would take the judging split where none is named; run_fn looks at
         # `selection` and leaves these files alone where it is empty.
         eval_args=trainer_pb2.EvalArgs(splits=[selection or train]),
-        custom_config={
-            "config": training_view(config),
+        settings={
             "code": code,
             "selection": selection,
             "work_dir": os.path.join(output, "work"),
             "log_dir": os.path.join(output, "logs"),
         },
     )
+    trainer = trainers[-1]
     baseline = Resolver(
         strategy_class=BlessedBefore,
         candidate=trainer.outputs["model"],
@@ -116,7 +123,7 @@ def create_pipeline(
         ),
     )
     components: list[Any] = [
-        example_gen, statistics, schema, validator, transform, trainer, baseline,
+        example_gen, statistics, schema, validator, transform, *trainers, baseline,
         evaluator, pusher,
     ]  # fmt: skip
     root = os.path.join(output, "tfx")
@@ -131,3 +138,32 @@ def create_pipeline(
         enable_cache=True,
         beam_pipeline_args=list(BEAM_ARGS),
     )
+
+
+def _trainers(
+    config: Config, *, settings: dict[str, str], **arguments: Any
+) -> list[Trainer]:
+    """One Trainer for each stage; the last is called Trainer, the others by their stage.
+
+    A stage that starts from another takes its model as `base_model`.
+    """
+    stages = config.resolved_stages()
+    made: dict[str, Trainer] = {}
+    for stage in stages:
+        base = made.get(stage.base or "")
+        path = stage.base if base is None and stage.base is not None else ""
+        trainer = Trainer(
+            run_fn="pipeline.module_file.run_fn",
+            base_model=base.outputs["model"] if base is not None else None,
+            custom_config={
+                **settings,
+                "config": training_view(config, stage),
+                "stage": stage_view(stage),
+                "base": os.path.abspath(path) if path and "://" not in path else path,
+                "base_state": base_state(path) if path else "",
+            },
+            **arguments,
+        )
+        name = "Trainer" if stage is stages[-1] else f"Trainer.{stage.name}"
+        made[stage.name] = trainer.with_id(name)
+    return list(made.values())

@@ -17,7 +17,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pipeline.monitor_rows import AnsweredRow, values_of
-from pipeline.stored import stored_features, stored_labels, stored_values
+from pipeline.stored import (
+    listed_labels,
+    stored_features,
+    stored_labels,
+    stored_values,
+)
 from serving.tensors import tf, to_array
 from trainer.config import Config, UserError
 from trainer.features import features, input_features, present_key
@@ -235,7 +240,7 @@ def _example_rows(
         }
         hidden = frozenset(key for key in keys if _is_emptied(stored, key))
         answers = {name: values[at] for name, values in outputs.items()}
-        labels = stored_labels(config, stored)
+        labels = stored_labels(config, listed_labels(config, stored))
         rows.append(AnsweredRow(values, hidden, answers, labels))
     return rows
 

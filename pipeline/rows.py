@@ -16,12 +16,13 @@ from pipeline.splits import SplitError, assign, text_of
 from serving import media
 from trainer.config import AudioInput, Config, ImageInput
 from trainer.features import (
+    GROUP_KEY,
     ID_KEY,
     NO_CLASS,
     SLICE_PREFIX,
     Feature,
     features,
-    label_column,
+    head_labels,
     slice_columns,
 )
 
@@ -31,7 +32,10 @@ Observer = Callable[[Feature, "bytes | str | float"], None]
 
 @dataclass(frozen=True)
 class Row:
-    """A row that can be learned from; what is absent is in no dict."""
+    """A row that can be learned from; what is absent is in no dict.
+
+    `group` is what may not part (patient, speaker); empty = the row itself.
+    """
 
     number: int
     id: str
@@ -39,6 +43,7 @@ class Row:
     values: dict[str, bytes | str | float] = field(default_factory=dict)
     labels: dict[str, tuple[str, ...] | float] = field(default_factory=dict)
     slices: dict[str, str] = field(default_factory=dict)
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,12 +98,14 @@ def read_row(
         if labels:
             column = config.data.split.column or ""
             split = assign(config.data.split, row_id, row, named_splits)
-            result = dataclasses.replace(result, split=split)
+            group = cells.encodable(text_of(row.get(config.data.split.group_by or "")))
+            result = dataclasses.replace(result, split=split, group=group)
             for head in config.heads:
-                column = label_column(head)
-                label = cells.label(head, row.get(column))
-                if label is not None:
-                    result.labels[head.name] = label
+                for label in head_labels(head):
+                    column = label.column
+                    found = cells.label(head, label, row.get(column))
+                    if found is not None:
+                        result.labels[label.key] = found
             for column in slice_columns(config):
                 if text := cells.encodable(text_of(row.get(column))):
                     result.slices[column] = text
@@ -170,6 +177,8 @@ def to_example(row: Row) -> bytes:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
 
     stored = {ID_KEY: feature(row.id)}
+    if row.group:
+        stored[GROUP_KEY] = feature(row.group)
     stored |= {key: feature(value) for key, value in row.values.items()}
     stored |= {name: feature(label) for name, label in row.labels.items()}
     stored |= {SLICE_PREFIX + c: feature(text) for c, text in row.slices.items()}

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from pipeline.evaluation import check_thresholds
+from pipeline.integrity.findings import Finding, checked
+from pipeline.metrics_table import metrics_tables
 from pipeline.scan import scan
 from trainer.config import Config, to_yaml
 
@@ -30,11 +35,13 @@ def run(
     Returns:
         The summary: `blessed`, `model` (directory of the pushed version or None),
         `baseline` (what `polymodal monitor` compares with, or None),
+        `integrity` (what was found in the data before anything was trained),
         `examples` (read, written, quarantined), `metrics`, `metrics_by_inputs`,
         `seconds` (component -> seconds).
 
     Raises:
         ManifestError, QuarantineError: see `pipeline.ingest`.
+        IntegrityError: what `data.integrity` calls an error was found.
         ValueError: a threshold that names no metric of its head.
     """
     console = console or Console()
@@ -47,19 +54,22 @@ def run(
     check_thresholds(config)
     console.print(f"scanning {manifest}", highlight=False)
     scanned = scan(config, manifest)
+    console.print("[bold]data integrity[/]", highlight=False)
+    findings = checked(config, manifest, scanned, Path(output, "reports"))
+    show_findings(findings, console)
     console.print("starting TFX", highlight=False)
     # The ops of saved transform graphs, which any component may load.
     import tensorflow_text  # noqa: F401
 
     from pipeline.baseline import keep_baseline
-    from pipeline.evaluation import failures
+    from pipeline.failures import failures
     from pipeline.local_runner import run_pipeline
     from pipeline.pipeline import create_pipeline
     from pipeline.runs import latest_run
 
     pipeline = create_pipeline(config, scanned, manifest, output)
     seconds = run_pipeline(pipeline, console)
-    result = latest_run(os.path.join(output, "tfx", "metadata.sqlite"))
+    result = latest_run(os.path.join(output, "tfx", "metadata.sqlite"), config.name)
     counts = result.counts()
     report = _judged(config, result.model, result.examples, output, console)
     baseline = None
@@ -71,6 +81,7 @@ def run(
         "blessed": result.blessed,
         "model": result.pushed,
         "baseline": baseline,
+        "integrity": [dataclasses.asdict(one) for one in findings],
         "examples": {k: counts[k] for k in ("read", "written", "quarantined")},
         "metrics": report["metrics"],
         "metrics_by_inputs": report["metrics_by_inputs"],
@@ -91,7 +102,7 @@ def _judged(
     config: Config, model: str, examples: str, output: str, console: Console
 ) -> dict[str, Any]:
     """Metrics by input subset on the eval split; kept, as neither part changes."""
-    from pipeline.evaluation import judge
+    from pipeline.judging import judge
     from pipeline.stored import rows_of_examples
     from serving.client import LocalModel
 
@@ -107,26 +118,22 @@ def _judged(
     return loaded
 
 
+def show_findings(findings: Sequence[Finding], console: Console) -> None:
+    """What may spoil the result, loudly; notes stay in the summary."""
+    serious = [one for one in findings if one.level != "note"]
+    for one in serious:
+        console.print(
+            f"  [bold red]WARNING[/] {escape(one.text)} (data.integrity.{one.kind})",
+            highlight=False,
+        )
+    notes = len(findings) - len(serious)
+    console.print(f"  {len(serious)} warnings, {notes} notes", highlight=False)
+
+
 def show(summary: dict[str, Any], console: Console) -> None:
     """The summary as tables."""
-    from rich.table import Table
-
-    table = Table(title="metrics by inputs (eval split)")
-    by_inputs = summary["metrics_by_inputs"]
-    names = list(next(iter(by_inputs.values())))
-    table.add_column("inputs", overflow="fold")
-    for name in names:
-        table.add_column(name, justify="right")
-    for subset, metrics in by_inputs.items():
-        values = [metrics.get(name) for name in names]
-        table.add_row(
-            subset,
-            *(
-                "-" if v is None else f"{v:.4f}" if isinstance(v, float) else str(v)
-                for v in values
-            ),
-        )
-    console.print(table)
+    for table in metrics_tables(summary["metrics_by_inputs"]):
+        console.print(table)
     counts = summary.get("examples")
     if isinstance(counts, dict):
         console.print(

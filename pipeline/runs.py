@@ -16,6 +16,7 @@ class Run:
         blessed: whether Evaluator blessed the model.
         pushed: directory of the pushed version; None where nothing was pushed.
         model: directory of the exported SavedModel.
+        stages: stage before the last -> directory of its SavedModel.
         examples: uri of the tf.Examples.
         evaluation: uri of TFMA's results.
         cached: component -> whether the cache served it.
@@ -24,6 +25,7 @@ class Run:
     blessed: bool
     pushed: str | None
     model: str
+    stages: dict[str, str]
     examples: str
     evaluation: str
     cached: dict[str, bool]
@@ -35,8 +37,12 @@ class Run:
         return counts
 
 
-def latest_run(metadata: str) -> Run:
-    """The newest run in a SQLite metadata file."""
+def _saved_model(artifact: Any) -> str:
+    return os.path.join(artifact.uri, "Format-Serving")
+
+
+def latest_run(metadata: str, pipeline: str) -> Run:
+    """The newest run of a pipeline in a SQLite metadata file."""
     from ml_metadata import MetadataStore
     from ml_metadata.proto import metadata_store_pb2 as mlmd
     from tfx.orchestration.metadata import sqlite_metadata_connection_config
@@ -45,21 +51,33 @@ def latest_run(metadata: str) -> Run:
     run = max(store.get_contexts_by_type("pipeline_run"), key=lambda c: c.id)
     outputs: dict[str, Any] = {}
     cached: dict[str, bool] = {}
+    stages: dict[str, str] = {}
+    node_type = store.get_context_type("node").id
     for execution in store.get_executions_by_context(run.id):
-        component = execution.type.rsplit(".", 1)[-1]
+        # Named after the pipeline and the node: several stages are all Trainers.
+        (node,) = (
+            context.name
+            for context in store.get_contexts_by_execution(execution.id)
+            if context.type_id == node_type
+        )
+        component = node.removeprefix(f"{pipeline}.")
         state = mlmd.Execution.State
         cached[component] = execution.last_known_state == state.CACHED
         events = store.get_events_by_execution_ids([execution.id])
         out = [e for e in events if e.type == mlmd.Event.OUTPUT]
         for artifact in store.get_artifacts_by_id([e.artifact_id for e in out]):
-            outputs[artifact.type] = artifact
+            if artifact.type == "Model" and component != "Trainer":
+                stages[component.removeprefix("Trainer.")] = _saved_model(artifact)
+            else:
+                outputs[artifact.type] = artifact
     blessing = outputs["ModelBlessing"].custom_properties["blessed"].int_value == 1
     properties = outputs["PushedModel"].custom_properties
     pushed = properties["pushed_destination"].string_value
     return Run(
         blessed=blessing,
         pushed=pushed if properties["pushed"].int_value == 1 else None,
-        model=os.path.join(outputs["Model"].uri, "Format-Serving"),
+        model=_saved_model(outputs["Model"]),
+        stages=stages,
         examples=outputs["Examples"].uri,
         evaluation=outputs["ModelEvaluation"].uri,
         cached=cached,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.rows import Row
-from trainer.config import ClassificationHead, Config
-from trainer.features import ID_KEY, NO_CLASS, features, split_key
+from trainer.config import Config
+from trainer.features import GROUP_KEY, ID_KEY, NO_CLASS, features, labels_of, split_key
 
 
 def rows_of_examples(config: Config, uri: str, split: str) -> Iterator[Row]:
@@ -53,9 +53,11 @@ def _rows(config: Config, split: str, records: Iterable[bytes]) -> Iterator[Row]
     for number, record in enumerate(records):
         stored = stored_features(record)
         values = stored_values(config, stored)
-        labels = stored_labels(config, stored)
+        labels = stored_labels(config, listed_labels(config, stored))
         row_id = stored[ID_KEY].bytes_list.value[0].decode("utf-8")
-        yield Row(number, row_id, split, values, labels)
+        listed = stored[GROUP_KEY].bytes_list.value if GROUP_KEY in stored else ()
+        group = listed[0].decode("utf-8") if listed else ""
+        yield Row(number, row_id, split, values, labels, group=group)
 
 
 def stored_features(example: bytes) -> Any:
@@ -86,22 +88,35 @@ def stored_values(config: Config, stored: Any) -> dict[str, bytes | str | float]
     return values
 
 
-def stored_labels(config: Config, stored: Any) -> dict[str, tuple[str, ...] | float]:
-    """Head -> its classes or number; a head without a label has no key.
+def listed_labels(config: Config, stored: Any) -> dict[str, Sequence[Any]]:
+    """Label key -> the values that a tf.Example lists; what is absent has no key."""
+    return {
+        label.key: (
+            stored[label.key].float_list.value
+            if label.kind == "number"
+            else stored[label.key].bytes_list.value
+        )
+        for label in labels_of(config)
+        if label.key in stored
+    }
+
+
+def stored_labels(
+    config: Config, given: Mapping[str, Sequence[Any]]
+) -> dict[str, tuple[str, ...] | float]:
+    """Labels as a row has them, of the values that its tf.Example lists by key.
 
     Raises:
         UnicodeDecodeError: a class that is not UTF-8.
     """
-    labels: dict[str, tuple[str, ...] | float] = {}
-    for head in config.heads:
-        if head.name not in stored:
+    out: dict[str, tuple[str, ...] | float] = {}
+    for label in labels_of(config):
+        values = given.get(label.key, ())
+        if not len(values):
             continue
-        one = stored[head.name]
-        if isinstance(head, ClassificationHead):
-            names = [value.decode("utf-8") for value in one.bytes_list.value]
-            if names:
-                labels[head.name] = tuple(n for n in names if n != NO_CLASS)
+        if label.kind == "number":
+            out[label.key] = float(values[0])
         else:
-            for number in one.float_list.value[:1]:
-                labels[head.name] = number
-    return labels
+            names = (value.decode("utf-8") for value in values)
+            out[label.key] = tuple(name for name in names if name != NO_CLASS)
+    return out

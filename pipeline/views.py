@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,26 @@ from trainer.config import (
     AudioInput,
     ClassificationHead,
     Config,
+    ConfigError,
+    DataConfig,
     EvaluationConfig,
     ImageInput,
+    IntegrityConfig,
     MonitoringConfig,
+    ObjectivesConfig,
+    OrdinalHead,
+    RankingHead,
     RegressionHead,
+    RetrievalHead,
     ServingConfig,
+    StageConfig,
     TextInput,
+    TrainingConfig,
+    VqaHead,
     to_json,
 )
 from trainer.encoder_config import BagEncoder, TextPresetEncoder
+from trainer.schema import plain
 
 _STORED = {
     ImageInput: ("name", "column", "max_pixels"),
@@ -36,12 +49,23 @@ _LABEL_FIELDS = {
     ClassificationHead: (
         "name", "column", "classes", "multi_label", "separator", "allow_missing",
     ),
+    OrdinalHead: ("name", "column", "classes", "allow_missing"),
     RegressionHead: ("name", "column", "allow_missing"),
+    RankingHead: ("name", "column", "group", "allow_missing"),
+    VqaHead: (
+        "name", "column", "annotators", "separator", "lowercase", "allow_missing",
+    ),
+    RetrievalHead: ("name", "pair"),
 }  # fmt: skip
 
 
 def _only(one: Any, names: tuple[str, ...]) -> Any:
     return type(one)(**{name: getattr(one, name) for name in names})
+
+
+def _read_data(config: Config) -> DataConfig:
+    """`data` without what is only looked at before anything is read for good."""
+    return dataclasses.replace(config.data, integrity=IntegrityConfig())
 
 
 def ingestion_view(config: Config) -> str:
@@ -56,7 +80,7 @@ def ingestion_view(config: Config) -> str:
             name="view",
             inputs=inputs,
             heads=heads,
-            data=config.data,
+            data=_read_data(config),
             evaluation=EvaluationConfig(slices=config.evaluation.slices),
         )
     )
@@ -73,24 +97,42 @@ def transform_view(config: Config) -> str:
         elif type(one) in _STORED:
             one = _only(one, _STORED[type(one)])
         inputs.append(one)
-    heads = tuple(_only(one, _LABEL_FIELDS[type(one)]) for one in config.heads)
-    return to_json(Config(name="view", inputs=tuple(inputs), heads=heads))
+    heads = []
+    for head in config.heads:
+        names = _LABEL_FIELDS[type(head)]
+        if isinstance(head, VqaHead):
+            names = (*names, "max_answers")
+        heads.append(_only(head, names))
+    return to_json(Config(name="view", inputs=tuple(inputs), heads=tuple(heads)))
 
 
-def training_view(config: Config) -> str:
-    """What Trainer reads, as JSON: all but how the model is judged, watched and served.
+def training_view(config: Config, stage: StageConfig) -> str:
+    """What one stage's Trainer reads, as JSON: all but judging, watching, serving.
 
-    It travels with the model, so that `evaluate` and `predict` read a manifest as the
+    The stage's objectives and training stand where a config of one stage has them. It
+    travels with the model, so that `evaluate` and `predict` read a manifest as the
     pipeline did; hence `data` stays in it. `monitoring` travels in the baseline.
     """
     return to_json(
         dataclasses.replace(
             config,
+            objectives=stage.objectives,
+            training=stage.training,
+            stages=(),
+            data=_read_data(config),
             evaluation=EvaluationConfig(),
             monitoring=MonitoringConfig(),
             serving=ServingConfig(),
         )
     )
+
+
+def stage_view(stage: StageConfig) -> str:
+    """What a stage moves and how far, as JSON, for a config of `training_view`."""
+    view = dataclasses.replace(
+        stage, base=None, objectives=ObjectivesConfig(), training=TrainingConfig()
+    )
+    return json.dumps(plain(view), sort_keys=True)
 
 
 def code_version(*packages: str) -> str:
@@ -102,3 +144,19 @@ def code_version(*packages: str) -> str:
             digest.update(str(path.relative_to(root)).encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def base_state(path: str) -> str:
+    """Tells one content of a base model from another: its weights' sizes and times.
+
+    Raises:
+        ConfigError: no such model.
+    """
+    import tensorflow as tf
+
+    folder = os.path.join(path, "variables")
+    files = tf.io.gfile.glob(os.path.join(folder, "*")) or tf.io.gfile.glob(path)
+    if not files:
+        raise ConfigError("config", [f"stages: from: {path!r} does not exist."])
+    stats = [(os.path.basename(f), tf.io.gfile.stat(f)) for f in sorted(files)]
+    return " ".join(f"{name} {s.length} {s.mtime_nsec}" for name, s in stats)

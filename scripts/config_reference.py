@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from trainer.config import Config  # noqa: E402
-from trainer.schema import plain, tag_of, union_members  # noqa: E402
+from trainer.schema import key_of, plain, tag_of, union_members  # noqa: E402
 
 TARGET = ROOT / "docs" / "config.md"
 _NONE = type(None)
@@ -103,7 +103,7 @@ def _section(path: str, cls: type) -> Iterator[str]:
             yield f"| `{tag}` | `{value}` | required | Chooses this section. |"
             continue
         cells = (
-            f"`{field.name}`",
+            f"`{key_of(field)}`",
             _type(hints[field.name]),
             _default(field),
             " ".join(str(field.metadata.get("doc", "")).split()),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -11,55 +10,110 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from trainer.config import UserError
+from trainer.figures import confusion_figure, drawing, write_image
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Keeps the best epoch's weights and stops when nothing improves.
+    """Keeps the best epochs' weights and stops when nothing improves.
 
     Keras' ModelCheckpoint and EarlyStopping forget their best value when a run is
-    resumed; this one keeps it in a file beside the weights.
+    resumed; this one keeps it in a file beside the weights. At the end the model has
+    the best epoch's weights or, of several that are kept, their greedy soup: the
+    average to which each is added, from the best down, only if the monitored loss is
+    lower with it (Wortsman et al. 2022, "Model soups").
 
     Args:
-        directory: where best.weights.h5 and best.json live.
+        directory: where best.N.weights.h5 and best.json live.
         patience: epochs without improvement before stopping; None = never.
+        keep: how many epochs' weights are kept for the soup.
+        judge: gives the monitored loss of the model as it stands; needed where
+            `keep` is above 1.
         monitor: log key that is to fall.
     """
 
     def __init__(
-        self, directory: str, patience: int | None, monitor: str = "val_loss"
+        self,
+        directory: str,
+        patience: int | None,
+        *,
+        keep: int = 1,
+        judge: Callable[[], float] | None = None,
+        monitor: str = "val_loss",
     ) -> None:
         super().__init__()
-        self.weights = os.path.join(directory, "best.weights.h5")
+        self.directory = directory
         self.state_file = os.path.join(directory, "best.json")
-        self.patience, self.monitor = patience, monitor
-        self.best, self.best_epoch = math.inf, -1
+        self.patience, self.keep, self.monitor = patience, keep, monitor
+        self.judge = judge
+        self.kept: list[tuple[float, int]] = []  # (loss, epoch), the best first
+        self.soup: list[int] = []
+
+    @property
+    def best_epoch(self) -> int:
+        """The best epoch so far, from 0; -1 before there is one."""
+        return self.kept[0][1] if self.kept else -1
+
+    def _weights(self, epoch: int) -> str:
+        return os.path.join(self.directory, f"best.{epoch}.weights.h5")
 
     def on_train_begin(self, logs: Any = None) -> None:
-        if os.path.exists(self.state_file) and os.path.exists(self.weights):
+        if os.path.exists(self.state_file):
             with open(self.state_file, encoding="utf-8") as file:
-                state = json.load(file)
-            self.best, self.best_epoch = state["best"], state["epoch"]
+                kept = [(float(loss), int(epoch)) for loss, epoch in json.load(file)]
+            self.kept = [one for one in kept if os.path.exists(self._weights(one[1]))]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         value = float((logs or {})[self.monitor])
-        if value < self.best:
-            self.best, self.best_epoch = value, epoch
+        if not math.isnan(value) and (
+            len(self.kept) < self.keep or value < self.kept[-1][0]
+        ):
             # Each file appears whole or not at all: a kill may come at any moment.
-            part = self.weights.replace(".weights.h5", ".part.weights.h5")
+            part = os.path.join(self.directory, "best.part.weights.h5")
             self.model.model.save_weights(part)
-            os.replace(part, self.weights)
+            os.replace(part, self._weights(epoch))
+            self.kept = sorted([*self.kept, (value, epoch)])
+            dropped = self.kept[self.keep :]
+            self.kept = self.kept[: self.keep]
             with open(self.state_file + ".part", "w", encoding="utf-8") as file:
-                json.dump({"best": value, "epoch": epoch}, file)
+                json.dump(self.kept, file)
             os.replace(self.state_file + ".part", self.state_file)
-        elif self.patience is not None and epoch - self.best_epoch >= self.patience:
+            for _, old in dropped:
+                os.remove(self._weights(old))
+        if self.patience is not None and epoch - self.best_epoch >= self.patience:
             self.model.stop_training = True
 
     def on_train_end(self, logs: Any = None) -> None:
-        if self.best_epoch >= 0:
-            self.model.model.load_weights(self.weights)
+        if not self.kept:
+            return
+        model = self.model.model
+        model.load_weights(self._weights(self.best_epoch))
+        self.soup = [self.best_epoch]
+        if self.judge is None or len(self.kept) == 1:
+            return
+        best_loss, best = self.judge(), model.get_weights()
+        for _, epoch in self.kept[1:]:
+            model.load_weights(self._weights(epoch))
+            size = len(self.soup)
+            mixed = [
+                _added(old, new, size)
+                for old, new in zip(best, model.get_weights(), strict=True)
+            ]
+            model.set_weights(mixed)
+            loss = self.judge()
+            if loss < best_loss:
+                best_loss, best = loss, mixed
+                self.soup.append(epoch)
+        model.set_weights(best)
+
+
+def _added(mean: np.ndarray, new: np.ndarray, size: int) -> np.ndarray:
+    """The mean of `size` arrays with one more; states of random generators stay."""
+    if not np.issubdtype(mean.dtype, np.floating):
+        return mean
+    out: np.ndarray = (mean * size + new) / (size + 1)
+    return out
 
 
 class TrainingError(UserError, RuntimeError):
@@ -97,37 +151,8 @@ def write_confusion_matrix(
         directory: TensorBoard's log directory.
         labels, chosen: int [rows], class indices.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
-
-    ids = list(range(len(classes)))
-    matrix = confusion_matrix(labels, chosen, labels=ids)
-    rows = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    side = min(12.0, 3.0 + 0.4 * len(classes))
-    with plt.rc_context({"font.sans-serif": _fonts()}):
-        figure, axes = plt.subplots(figsize=(side, side), layout="constrained")
-        display = ConfusionMatrixDisplay(rows, display_labels=classes)
-        display.plot(
-            ax=axes, cmap="Blues", colorbar=False, xticks_rotation=45,
-            include_values=len(classes) <= 20, values_format=".2f",
-        )  # fmt: skip
-        axes.set_title(f"{name}: share of each true class, n = {len(labels)}")
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=100)
-        plt.close(figure)
-    image = tf.io.decode_png(buffer.getvalue(), channels=3)
-    with tf.summary.create_file_writer(directory).as_default():
-        tf.summary.image(f"confusion_matrix/{name}", image[None], step=0)
-
-
-def _fonts() -> list[str]:
-    """Fonts that can draw Chinese class names come first where they are installed."""
-    from matplotlib import font_manager
-
-    wanted = ("Noto Sans CJK", "WenQuanYi", "SimHei", "Microsoft YaHei", "PingFang")
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    chinese = sorted(n for n in installed if n.startswith(wanted))
-    return [*chinese, "DejaVu Sans"]
+    matrix = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(matrix, (np.asarray(labels), np.asarray(chosen)), 1)
+    with drawing() as plt:
+        figure = confusion_figure(plt, name, classes, matrix)
+        write_image(directory, f"confusion_matrix/{name}", figure)

@@ -16,14 +16,33 @@ from typing import Any
 
 import yaml
 
-from trainer.data_config import DataConfig, SplitConfig
+from trainer.config_error import ConfigError, UserError
+from trainer.config_problems import (
+    name_problems,
+    reference_problems,
+    stage_problems,
+)
+from trainer.data_config import DataConfig, IntegrityConfig, SplitConfig
 from trainer.fusion_config import (
     AttentionFusion,
+    BottleneckFusion,
     ConcatFusion,
+    FilmFusion,
     FusionConfig,
     GatedFusion,
+    LowRankFusion,
+    PerceiverFusion,
 )
-from trainer.head_config import ClassificationHead, HeadConfig, RegressionHead
+from trainer.head_config import (
+    ClassificationHead,
+    HeadConfig,
+    LabelKind,
+    OrdinalHead,
+    RankingHead,
+    RegressionHead,
+    RetrievalHead,
+    VqaHead,
+)
 from trainer.input_config import (
     AudioInput,
     ImageInput,
@@ -33,13 +52,25 @@ from trainer.input_config import (
     TextInput,
 )
 from trainer.monitoring_config import MonitoringConfig
-from trainer.schema import nearest, option, plain, positive, read, required
+from trainer.objective_config import (
+    ContrastiveObjective,
+    DistillationObjective,
+    MaskedAudioObjective,
+    MaskedImageObjective,
+    MaskedLmObjective,
+    MatchingObjective,
+    MixMatchObjective,
+    ObjectivesConfig,
+    PclObjective,
+    SupervisedObjective,
+)
+from trainer.overrides import override_key
+from trainer.schema import option, plain, positive, read, required
 from trainer.serving_config import ServingConfig
+from trainer.stage_config import LoraConfig, StageConfig, UnfreezeConfig
 from trainer.training_config import (
     EvaluationConfig,
-    ObjectivesConfig,
     ParameterGroup,
-    SupervisedObjective,
     Threshold,
     TrainingConfig,
 )
@@ -49,64 +80,61 @@ __all__ = [
     "CONFIG_ASSET",
     "AttentionFusion",
     "AudioInput",
+    "BottleneckFusion",
     "ClassificationHead",
     "ConcatFusion",
     "Config",
     "ConfigError",
+    "ContrastiveObjective",
     "DataConfig",
+    "DistillationObjective",
     "EvaluationConfig",
+    "FilmFusion",
     "FusionConfig",
     "GatedFusion",
     "HeadConfig",
     "ImageInput",
     "InputConfig",
+    "IntegrityConfig",
+    "LabelKind",
+    "LoraConfig",
+    "LowRankFusion",
+    "MaskedAudioObjective",
+    "MaskedImageObjective",
+    "MaskedLmObjective",
+    "MatchingObjective",
+    "MixMatchObjective",
     "MonitoringConfig",
     "ObjectivesConfig",
+    "OrdinalHead",
     "ParameterGroup",
+    "PclObjective",
+    "PerceiverFusion",
+    "RankingHead",
     "RegressionHead",
+    "RetrievalHead",
     "ServingConfig",
     "SplitConfig",
+    "StageConfig",
     "SupervisedObjective",
     "TabularColumn",
     "TabularInput",
     "TextInput",
     "Threshold",
     "TrainingConfig",
+    "UnfreezeConfig",
     "UserError",
+    "VqaHead",
     "from_json",
     "from_mapping",
     "load",
+    "stage_from_json",
     "to_json",
     "to_yaml",
 ]
 
 CONFIG_ASSET = "assets.extra/polymodal_config.yaml"
 """Where the config lies inside an exported model."""
-
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
-_RESERVED = (
-    "_present",
-    "_scores",
-    "_classes",
-    "_selected",
-    "_abstained",
-    "_embedding",
-)
-
-
-class UserError(Exception):
-    """An error that the reader of its message can mend: shown without a traceback."""
-
-
-class ConfigError(UserError, ValueError):
-    """A config that cannot be used; `problems` lists all that is wrong with it."""
-
-    def __init__(self, source: str, problems: Sequence[str]) -> None:
-        self.source = source
-        self.problems = tuple(problems)
-        lines = "\n".join(f"  - {p}" for p in problems)
-        count = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
-        super().__init__(f"{source}: {count}\n{lines}")
 
 
 @dataclass(frozen=True)
@@ -122,6 +150,11 @@ class Config:
     fusion: FusionConfig = option(ConcatFusion(), "How the inputs are joined.")
     objectives: ObjectivesConfig = option(ObjectivesConfig(), "What is learned from.")
     training: TrainingConfig = option(TrainingConfig(), "How the weights are found.")
+    stages: tuple[StageConfig, ...] = option(
+        (),
+        "Stages of the training, each on the weights of another; the last one's model is"
+        " judged and pushed. Empty = one stage of `objectives` and `training`.",
+    )
     evaluation: EvaluationConfig = option(
         EvaluationConfig(), "What a model must show before it is pushed."
     )
@@ -144,47 +177,21 @@ class Config:
         yield from positive(self, "embedding_dim")
         if not self.inputs:
             yield "inputs: at least one is needed."
-        if self.objectives.supervised is None:
-            yield "objectives: at least one is needed."
+        yield from stage_problems(self)
         if not self.heads:
             yield "heads: at least one is needed."
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", self.name):
             yield f"name: letters, digits, _ . - only. Received: {self.name!r}"
-        yield from self._name_problems()
-        for i, threshold in enumerate(self.evaluation.thresholds):
-            names = [h.name for h in self.heads]
-            if threshold.head is not None and threshold.head not in names:
-                yield (
-                    f"evaluation.thresholds[{i}].head: no such head."
-                    f"{nearest(threshold.head, names)} Heads: {', '.join(names)}"
-                )
+        yield from name_problems(self)
+        yield from reference_problems(self)
 
-    def _name_problems(self) -> Iterator[str]:
-        seen: dict[str, str] = {}
-        for where, name in _all_names(self):
-            if not _NAME.fullmatch(name):
-                yield (
-                    f"{where}: names are lower-case ASCII letters, digits and _,"
-                    " starting with a letter; give `name:` beside `column:`."
-                    f" Received: {name!r}"
-                )
-            for suffix in _RESERVED:
-                if name.endswith(suffix):
-                    yield f"{where}: may not end in {suffix}, which answers use."
-            if name in seen:
-                yield f"{where}: the name {name!r} is taken by {seen[name]}."
-            seen[name] = where
-
-
-def _all_names(config: Config) -> Iterator[tuple[str, str]]:
-    for one in config.inputs:
-        yield f"inputs[{one.name}].name", one.name
-        if isinstance(one, TabularInput):
-            for column in (*one.numeric, *one.categorical):
-                name = column if isinstance(column, str) else column.name
-                yield f"inputs[{one.name}].{name}", name
-    for head in config.heads:
-        yield f"heads[{head.name}].name", head.name
+    def resolved_stages(self) -> tuple[StageConfig, ...]:
+        """The stages in the order in which they run; at least one."""
+        if self.stages:
+            return self.stages
+        return (
+            StageConfig("train", objectives=self.objectives, training=self.training),
+        )
 
 
 def from_mapping(mapping: Any, source: str = "config") -> Config:
@@ -192,10 +199,40 @@ def from_mapping(mapping: Any, source: str = "config") -> Config:
     problems: list[str] = []
     if not isinstance(mapping, Mapping):
         raise ConfigError(source, [f"expected a mapping. Received: {mapping!r}"])
-    config = read(Config, mapping, "", problems)
+    config = read(Config, _with_inherited(mapping), "", problems)
     if problems:
         raise ConfigError(source, [p.lstrip(".") for p in problems])
     return typed(config)
+
+
+def _with_inherited(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Each stage with the file's `training` under its own, and its `objectives`.
+
+    Objectives are taken whole or not at all: a stage that names its own drops the rest.
+    """
+    stages = mapping.get("stages")
+    if not isinstance(stages, list):
+        return mapping
+    out = []
+    for stage in stages:
+        if isinstance(stage, Mapping):
+            stage = dict(stage)
+            own, common = stage.get("training"), mapping.get("training")
+            if isinstance(own or {}, Mapping) and isinstance(common or {}, Mapping):
+                stage["training"] = {**(common or {}), **(own or {})}
+            if "objectives" in stage:
+                stage["objectives"] = _only_named(stage["objectives"])
+            elif "objectives" in mapping:
+                stage["objectives"] = mapping["objectives"]
+        out.append(stage)
+    return {**mapping, "stages": out}
+
+
+def _only_named(objectives: Any) -> Any:
+    """`supervised` is on by default in a file without stages, not in a stage's list."""
+    if isinstance(objectives, Mapping):
+        return {"supervised": None, **objectives}
+    return objectives
 
 
 def typed(config: Any) -> Config:
@@ -218,49 +255,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     if not isinstance(mapping, Mapping):
         raise ConfigError(str(path), [f"expected a mapping. Received: {mapping!r}"])
     for override in overrides:
-        _apply(mapping, override)
+        override_key(mapping, override)
     return from_mapping(mapping, str(path))
-
-
-def _apply(mapping: Any, override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise ConfigError("--set", [f"expected key.path=value. Received: {override!r}"])
-    *parents, last = key.strip().split(".")
-    node = mapping
-    for part in parents:
-        node = _step(node, part, key)
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError("--set", [f"{key}: not a YAML value: {error}"]) from None
-    if isinstance(node, list):
-        node[_position(node, last, key)] = value
-    elif isinstance(node, dict):
-        node[last] = value
-    else:
-        raise ConfigError("--set", [f"{key}: {parents[-1]!r} is not a mapping."])
-
-
-def _step(node: Any, part: str, key: str) -> Any:
-    if isinstance(node, list):
-        return node[_position(node, part, key)]
-    if isinstance(node, dict):
-        if node.get(part) is None:
-            node[part] = {}
-        return node[part]
-    raise ConfigError("--set", [f"{key}: nothing lies under {part!r}."])
-
-
-def _position(items: list[Any], part: str, key: str) -> int:
-    names = [str(i.get("name", n)) for n, i in enumerate(items) if isinstance(i, dict)]
-    if part in names:
-        return names.index(part)
-    if part.isdigit() and int(part) < len(items):
-        return int(part)
-    raise ConfigError(
-        "--set", [f"{key}: no {part!r} here.{nearest(part, names)} Known: {names}"]
-    )
 
 
 def to_yaml(config: Config) -> str:
@@ -276,6 +272,20 @@ def to_json(config: Config) -> str:
 def from_json(text: str) -> Config:
     """The inverse of `to_json`."""
     return from_mapping(json.loads(text))
+
+
+def stage_from_json(text: str) -> StageConfig:
+    """A stage from the JSON of its own mapping.
+
+    Raises:
+        ConfigError: it is not one.
+    """
+    problems: list[str] = []
+    stage = read(StageConfig, json.loads(text), "", problems)
+    if problems:
+        raise ConfigError("stage", [p.lstrip(".") for p in problems])
+    assert isinstance(stage, StageConfig)
+    return stage
 
 
 replace = dataclasses.replace

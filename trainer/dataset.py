@@ -8,6 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.config import Config
+from trainer.heads import heads
+from trainer.heads.ranking import Ranking
 from trainer.modalities import Resources
 from trainer.preprocessing import labels, preprocess, stored_spec
 
@@ -42,6 +44,10 @@ def make_dataset(
 ) -> tf.data.Dataset:
     """Batches `(x, y)` of preprocessed tensors and labels.
 
+    With a ranking head, training shuffles its groups instead of the rows: rows can be
+    compared only where they meet in a batch. Of a group larger than a batch, a batch
+    has a part. Without a cache, groups are put together within the shuffle buffer.
+
     Args:
         files: gzipped TFRecord files of tf.Examples.
         transform: sparse stored values -> transformed features (Transform's layer).
@@ -52,20 +58,47 @@ def make_dataset(
     files = sorted(files)
     records = tf.data.TFRecordDataset(files, compression_type="GZIP")
     prepare = parsed(config, transform, resources)
+    group = next((h.group for h in heads(config) if isinstance(h, Ranking)), None)
     if one.cache:
         rows = records.batch(one.batch_size).map(prepare, tf.data.AUTOTUNE)
         rows = rows.unbatch().cache()
-        if training:
+        if training and group is not None:
+            groups = _by_group(rows, lambda x, y: y[group], one.batch_size)
+            rows = groups.shuffle(one.shuffle_buffer, seed=config.seed).unbatch()
+        elif training:
             rows = rows.shuffle(one.shuffle_buffer, seed=config.seed)
         batches = rows.batch(one.batch_size)
     else:
-        if training:
+        if training and group is not None:
+            key = _stored_group(group)
+            groups = records.window(one.shuffle_buffer).flat_map(
+                lambda window: _by_group(window, key, one.batch_size)
+            )
+            records = groups.shuffle(one.shuffle_buffer, seed=config.seed).unbatch()
+        elif training:
             records = records.shuffle(one.shuffle_buffer, seed=config.seed)
         batches = records.batch(one.batch_size).map(prepare, tf.data.AUTOTUNE)
     if examples is not None:
         steps = -(-examples // one.batch_size)
         batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _by_group(
+    rows: tf.data.Dataset, key: Callable[..., Any], size: int
+) -> tf.data.Dataset:
+    """Batches of at most `size` rows that have one int64 `key`."""
+    return rows.group_by_window(key, lambda _, group: group.batch(size), size)
+
+
+def _stored_group(group: str) -> Callable[[Any], Any]:
+    spec = {group: tf.io.FixedLenFeature([], tf.string, default_value="")}
+
+    def key(record: Any) -> Any:
+        name = tf.io.parse_single_example(record, spec)[group]
+        return tf.strings.to_hash_bucket_fast(name, 2**62)
+
+    return key
 
 
 def first_records(files: Sequence[str], count: int) -> list[bytes]:

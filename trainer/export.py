@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import tempfile
 import wave
@@ -20,6 +21,7 @@ from trainer.heads import heads
 from trainer.modalities import Resources, modalities
 from trainer.modalities.text import Text
 from trainer.preprocessing import input_spec, labels, preprocess, sparsify, stored_spec
+from trainer.transfer import VARIABLES_ASSET, variable_names
 
 SIGNATURES = (
     "serving_default",
@@ -186,6 +188,8 @@ def export(
     tf.io.gfile.makedirs(extra)
     with tf.io.gfile.GFile(os.path.join(directory, CONFIG_ASSET), "w") as file:
         file.write(to_yaml(config))
+    with tf.io.gfile.GFile(os.path.join(directory, VARIABLES_ASSET), "w") as file:
+        json.dump(variable_names(model), file)
     _write_warmup(config, os.path.join(directory, WARMUP_ASSET))
 
 

@@ -16,6 +16,9 @@ from trainer.config import (
     Config,
     HeadConfig,
     InputConfig,
+    LabelKind,
+    RankingHead,
+    RetrievalHead,
     TabularColumn,
     TabularInput,
 )
@@ -23,12 +26,18 @@ from trainer.config import (
 ID_KEY = "__id__"
 """Feature that carries a row's id, so that a prediction can be traced to its row."""
 
+GROUP_KEY = "__group__"
+"""Feature that carries the group whose rows may not part, where there is one."""
+
 NO_CLASS = "__none__"
 """Stored as the label of a multi-label row to which no class applies: an empty list in a
 tf.Example cannot be told from a missing label."""
 
 EMBEDDING = "embedding"
 """Key of the fused embedding among the model's outputs."""
+
+SHOWN = "shown"
+"""Key of the inputs that modality dropout left, among what objectives look at."""
 
 SLICE_PREFIX = "slice:"
 """Features kept for slicing only: they never reach the model."""
@@ -68,9 +77,37 @@ def features(config: Config) -> tuple[Feature, ...]:
     return tuple(f for one in config.inputs for f in input_features(one))
 
 
-def label_column(head: HeadConfig) -> str:
-    """Manifest column of a head's label; the head's name is its feature key."""
-    return head.column or head.name
+@dataclass(frozen=True)
+class Label:
+    """One stored value that a head learns from."""
+
+    key: str
+    column: str
+    kind: LabelKind
+    where: str
+    """Key of the config that names the column."""
+
+
+def head_labels(head: HeadConfig) -> tuple[Label, ...]:
+    """What is stored for one head; the head's name is its label's feature key."""
+    if isinstance(head, RetrievalHead):
+        return ()
+    where = f"heads[{head.name}]"
+    label = Label(head.name, head.column or head.name, head.label, f"{where}.column")
+    if not isinstance(head, RankingHead):
+        return (label,)
+    key = group_key(head.name)
+    return (label, Label(key, head.group, "group", f"{where}.group"))
+
+
+def labels_of(config: Config) -> tuple[Label, ...]:
+    """What is stored for all heads, in the config's order."""
+    return tuple(label for head in config.heads for label in head_labels(head))
+
+
+def group_key(head_name: str) -> str:
+    """Key of the group whose rows a ranking head puts in order."""
+    return f"group:{head_name}"
 
 
 def slice_columns(config: Config) -> tuple[str, ...]:
@@ -92,6 +129,16 @@ def weight_key(head_name: str) -> str:
 def embedding_key(input_name: str) -> str:
     """Key of one input's pooled embedding among the model's outputs."""
     return f"{input_name}_embedding"
+
+
+def tokens_key(input_name: str) -> str:
+    """Key of one input's tokens among what objectives look at."""
+    return f"{input_name}_tokens"
+
+
+def mask_key(input_name: str) -> str:
+    """Key of the mask of one input's tokens."""
+    return f"{input_name}_mask"
 
 
 def auxiliary_key(head_name: str, input_name: str) -> str:

@@ -86,7 +86,10 @@ class TransformerBlock(keras.layers.Layer):
             self.heads, dim // self.heads, dropout=self.rate, name="attention"
         )
         self.attention.build(input_shape, input_shape)
-        self.norms = [keras.layers.LayerNormalization(epsilon=1e-6) for _ in range(2)]
+        self.norms = [
+            keras.layers.LayerNormalization(epsilon=1e-6, name=name)
+            for name in ("token_norm", "hidden_norm")
+        ]
         for norm in self.norms:
             norm.build(input_shape)
         self.up = keras.layers.Dense(4 * dim, activation="gelu", name="up")

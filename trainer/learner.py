@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from trainer.config import Config
 from trainer.modalities import Resources
+from trainer.model import Network
 from trainer.objectives import objectives
 
 
@@ -21,11 +22,17 @@ class Learner(keras.Model):
     """
 
     def __init__(
-        self, model: keras.Model, config: Config, resources: Resources, **kwargs: Any
+        self, network: Network, config: Config, resources: Resources, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.model = model
+        self.model = network.model
         self.objectives = objectives(config, resources)
+        for objective in self.objectives.values():
+            objective.build(network)
+        # Keras finds the objectives' weights through this list.
+        self.objective_layers = [
+            layer for one in self.objectives.values() for layer in one.layers
+        ]
         self.own_trackers: dict[str, keras.metrics.Metric] = {}
         for name, objective in self.objectives.items():
             if len(self.objectives) > 1:
@@ -49,7 +56,7 @@ class Learner(keras.Model):
         """The objectives' losses, each times its weight, plus the layers' own."""
         total = 0.0
         for name, objective in self.objectives.items():
-            value = objective.loss(self.model, x, y, y_pred)
+            value = objective.loss(x, y, y_pred, training=training)
             if f"{name}_loss" in self.own_trackers:
                 self.own_trackers[f"{name}_loss"].update_state(value)
             objective.track(self.own_trackers, x, y, y_pred)

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import ops
 
 from trainer.config import Config
-from trainer.features import EMBEDDING, auxiliary_key, embedding_key, present_key
+from trainer.features import (
+    EMBEDDING,
+    SHOWN,
+    auxiliary_key,
+    embedding_key,
+    mask_key,
+    present_key,
+    tokens_key,
+)
 from trainer.fusion import fusion
 from trainer.heads import heads
 from trainer.layers import Encoded, MissingToken, ModalityDropout
@@ -26,6 +36,51 @@ def model_inputs(config: Config, resources: Resources) -> dict[str, Any]:
     return inputs
 
 
+@dataclass(frozen=True)
+class Network:
+    """One graph of layers, seen as three models that share every weight.
+
+    Attributes:
+        model: inputs -> what is exported: logits and embeddings, see `build_model`.
+        trunk: inputs -> what objectives look at besides: `INPUT_tokens` float [batch,
+            sequence, dim], `INPUT_mask` bool [batch, sequence], `INPUT_embedding`,
+            `embedding`, and `shown` bool [batch, inputs], the inputs that modality
+            dropout left.
+        config: the model's config.
+    """
+
+    model: keras.Model
+    trunk: keras.Model
+    config: Config
+
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """The shape of all that the trunk gives, by key."""
+        return {key: tuple(one.shape) for key, one in self.trunk.output.items()}
+
+    def logits(self, seen: Mapping[str, Any]) -> dict[str, Any]:
+        """The heads alone, on embeddings that an objective made or mixed.
+
+        Args:
+            seen: `embedding`, `INPUT_embedding` of every input, and `shown`, as the
+                trunk gives them.
+
+        Returns:
+            What `model` gives of the heads: float32 logits [batch, size] by name.
+        """
+        return _judged(self.config, seen, lambda _, name: self.model.get_layer(name))
+
+    def head_layers(self) -> list[keras.layers.Layer]:
+        """The layers of the heads: what a linear probe trains."""
+        names = [f"{head.name}_logits" for head in self.config.heads]
+        names += [
+            auxiliary_key(head.name, one.name)
+            for head in self.config.heads
+            if head.auxiliary_weight
+            for one in self.config.inputs
+        ]
+        return [self.model.get_layer(name) for name in names]
+
+
 def build_model(config: Config, resources: Resources) -> keras.Model:
     """Builds the functional model of a config.
 
@@ -39,6 +94,11 @@ def build_model(config: Config, resources: Resources) -> keras.Model:
         embedding; `INPUT_embedding` -> float32 [batch, embedding_dim]; and, where a
         head has an auxiliary weight, `HEAD_from_INPUT` -> float32 [batch, size].
     """
+    return build_network(config, resources).model
+
+
+def build_network(config: Config, resources: Resources) -> Network:
+    """Builds the functional model of a config, and the views that objectives need."""
     inputs = model_inputs(config, resources)
     present = ops.stack(
         [inputs[present_key(one.name)] for one in config.inputs], axis=1
@@ -46,31 +106,59 @@ def build_model(config: Config, resources: Resources) -> keras.Model:
     shown = ModalityDropout(
         config.training.modality_dropout, config.seed, name="modality_dropout"
     )(present)
-    outputs: dict[str, Any] = {}
+    seen: dict[str, Any] = {SHOWN: shown}
     encoded: dict[str, Encoded] = {}
+    fuse = fusion(config.fusion)
     for i, one in enumerate(modalities(config)):
         tensors = {key: inputs[key] for key in one.specs(resources)}
         result = one.encoder(tensors, config.embedding_dim, resources)
-        outputs[embedding_key(one.name)] = result.pooled
-        pooled = MissingToken(name=f"{one.name}_missing")(result.pooled, shown[:, i])
-        encoded[one.name] = dataclasses.replace(result, pooled=pooled)
-    fused = fusion(config.fusion)(encoded, shown)
-    for head in heads(config):
-        logits = head.logits(fused, f"{head.name}_logits")
-        if head.config.auxiliary_weight:
-            for i, name in enumerate(encoded):
-                key = auxiliary_key(head.name, name)
-                alone = head.logits(outputs[embedding_key(name)], key)
-                outputs[key] = alone
-                if head.config.late_fusion:
-                    logits += ops.where(shown[:, i : i + 1], alone, 0.0)
-        outputs[head.name] = logits
-    outputs[EMBEDDING] = fused
+        seen[embedding_key(one.name)] = result.pooled
+        seen[tokens_key(one.name)] = result.tokens
+        seen[mask_key(one.name)] = result.mask
+        if fuse.missing_token(one.name):
+            filled = MissingToken(name=f"{one.name}_missing")
+            pooled = filled(result.pooled, shown[:, i])
+            result = dataclasses.replace(result, pooled=pooled)
+        encoded[one.name] = result
+    seen[EMBEDDING] = fuse(encoded, shown)
+    embeddings = {
+        key: seen[key]
+        for key in [EMBEDDING, *(embedding_key(one.name) for one in config.inputs)]
+    }
+    logits = _judged(config, seen, lambda make, name: make(name, resources))
     # Embeddings leave the model as float32 whatever the compute precision.
-    for key in [EMBEDDING, *(embedding_key(one.name) for one in config.inputs)]:
-        outputs[key] = ops.cast(outputs[key], "float32")
-    model = keras.Model(inputs, outputs, name=config.name.replace(".", "_"))
+    outputs = {
+        **logits,
+        **{key: ops.cast(value, "float32") for key, value in embeddings.items()},
+    }
+    name = config.name.replace(".", "_")
+    model = keras.Model(inputs, outputs, name=name)
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = config.training.batch_norm_momentum
-    return model
+    trunk = keras.Model(inputs, seen, name=f"{name}_trunk")
+    return Network(model, trunk, config)
+
+
+def _judged(
+    config: Config, seen: Mapping[str, Any], layer: Callable[[Any, str], Any]
+) -> dict[str, Any]:
+    """Every head's logits, and those of its copies on each input alone.
+
+    Args:
+        layer: the layer of a name: made by the head's method that it is given, or found.
+    """
+    out: dict[str, Any] = {}
+    names = [one.name for one in config.inputs]
+    for head in heads(config):
+        logits = layer(head.layer, f"{head.name}_logits")(*head.reads(seen, names))
+        if head.config.auxiliary_weight:
+            for i, one in enumerate(config.inputs):
+                key = auxiliary_key(head.name, one.name)
+                own = layer(head.auxiliary_layer, key)
+                alone = own(seen[embedding_key(one.name)])
+                out[key] = alone
+                if head.config.late_fusion:
+                    logits += ops.where(seen[SHOWN][:, i : i + 1], alone, 0.0)
+        out[head.name] = logits
+    return out

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from trainer.config import ParameterGroup, TrainingConfig
 
@@ -15,15 +16,38 @@ _NO_DECAY = ("bias", "gamma", "beta", "token")
 
 
 class GroupedAdamW(keras.optimizers.AdamW):
-    """Keras' AdamW with a factor on the learning rate of each parameter group."""
+    """Keras' AdamW with a factor on the learning rate of each parameter group.
+
+    Args:
+        groups: a factor for each pattern; the last match counts.
+        factors: variable path -> one factor more (layer-wise decay).
+        thaw: variable path -> its gate; see `gates`.
+
+    Attributes:
+        gates: a variable for each gate of `thaw`: 1.0 lets its weights learn, 0.0
+            holds them. A variable, because it changes while the training step stays
+            compiled.
+    """
 
     def __init__(
-        self, groups: Sequence[ParameterGroup] = (), *args: Any, **kwargs: Any
+        self,
+        groups: Sequence[ParameterGroup] = (),
+        *args: Any,
+        factors: Mapping[str, float] | None = None,
+        thaw: Mapping[str, int] | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._groups = tuple(groups)
         self._base_decay: float = kwargs.get("weight_decay", 0.004)
+        self._by_path = dict(factors or {})
+        self._thaw = dict(thaw or {})
         self._factors: dict[Any, float] = {}
+        self._gate_of: dict[Any, int] = {}
+        # Not Keras variables: the optimizer's state is as it was without gates.
+        self.gates = {
+            i: tf.Variable(0.0, trainable=False) for i in set(self._thaw.values())
+        }
 
     def build(self, variables: Any) -> None:
         # Not by `var_names`: Keras searches them in the whole path, and every kernel
@@ -33,25 +57,35 @@ class GroupedAdamW(keras.optimizers.AdamW):
         )
         super().build(variables)
         for variable in variables:
-            group = group_of(variable.path, self._groups)
-            if group is not None:
-                factor = group.learning_rate_multiplier
-                self._factors[self._var_key(variable)] = factor
+            key, path = self._var_key(variable), variable.path
+            group = group_of(path, self._groups)
+            factor = 1.0 if group is None else group.learning_rate_multiplier
+            self._factors[key] = factor * self._by_path.get(path, 1.0)
+            if path in self._thaw:
+                self._gate_of[key] = self._thaw[path]
 
-    def _factor(self, variable: Any) -> float:
-        return self._factors.get(self._var_key(variable), 1.0)
+    def _pace(self, variable: Any) -> tuple[float, int | None]:
+        """The factor on a variable's learning rate, and the gate before it."""
+        key = self._var_key(variable)
+        return self._factors.get(key, 1.0), self._gate_of.get(key)
+
+    def _opened(self, factor: float, gate: int | None) -> Any:
+        return factor if gate is None else factor * self.gates[gate]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """One AdamW step at the group's learning rate."""
-        super().update_step(gradient, variable, learning_rate * self._factor(variable))
+        """One AdamW step at the variable's own learning rate."""
+        own = self._opened(*self._pace(variable))
+        super().update_step(gradient, variable, learning_rate * own)
 
     def _apply_weight_decay(self, variables: Any) -> None:
         # Decoupled decay is in units of the learning rate, so the factor is on it too.
         # Replicas take turns in here: what each sets must not depend on the others.
-        for factor in sorted({self._factor(v) for v in variables}):
-            self.weight_decay = self._base_decay * factor
-            members = [v for v in variables if self._factor(v) == factor]
-            super()._apply_weight_decay(members)
+        members: dict[tuple[float, int | None], list[Any]] = {}
+        for variable in variables:
+            members.setdefault(self._pace(variable), []).append(variable)
+        for pace, group in members.items():
+            self.weight_decay = self._base_decay * self._opened(*pace)
+            super()._apply_weight_decay(group)
         self.weight_decay = self._base_decay
 
 
@@ -61,7 +95,12 @@ def group_of(path: str, groups: Sequence[ParameterGroup]) -> ParameterGroup | No
     return matches[-1] if matches else None
 
 
-def make_optimizer(one: TrainingConfig, steps: int) -> GroupedAdamW:
+def make_optimizer(
+    one: TrainingConfig,
+    steps: int,
+    factors: Mapping[str, float] | None = None,
+    thaw: Mapping[str, int] | None = None,
+) -> GroupedAdamW:
     """AdamW over `steps` steps: linear warm-up, cosine decay (Loshchilov 2017)."""
     warmup = round(one.warmup_fraction * steps)
     # CosineDecay counts its decay from the end of the warm-up.
@@ -74,6 +113,8 @@ def make_optimizer(one: TrainingConfig, steps: int) -> GroupedAdamW:
     )
     return GroupedAdamW(
         one.parameter_groups,
+        factors=factors,
+        thaw=thaw,
         learning_rate=schedule,
         weight_decay=one.weight_decay,
         global_clipnorm=one.clip_norm,

@@ -11,8 +11,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer.config import ClassificationHead, Config
-from trainer.features import SLICE_PREFIX, features, slice_columns
+from trainer.config import Config
+from trainer.features import SLICE_PREFIX, features, labels_of, slice_columns
 from trainer.heads import heads
 from trainer.modalities import Resources, modalities
 from trainer.modalities.base import Tensors
@@ -32,10 +32,10 @@ def input_spec(config: Config) -> dict[str, Any]:
 def label_spec(config: Config) -> dict[str, Any]:
     """Parsing spec of the labels in a tf.Example."""
     return {
-        head.name: tf.io.VarLenFeature(
-            tf.string if isinstance(head, ClassificationHead) else tf.float32
+        label.key: tf.io.VarLenFeature(
+            tf.float32 if label.kind == "number" else tf.string
         )
-        for head in config.heads
+        for label in labels_of(config)
     }
 
 
@@ -55,10 +55,10 @@ def stored_spec(config: Config) -> dict[str, Any]:
 def densify(config: Config, stored: Tensors) -> Tensors:
     """Sparse stored values -> dense, "" or NaN where absent.
 
-    Inputs and numbers to be predicted become [batch], class labels [batch, most
-    labels of a row].
+    Inputs, groups and numbers to be predicted become [batch], class labels and answers
+    [batch, most labels of a row].
     """
-    several = {h.name for h in config.heads if isinstance(h, ClassificationHead)}
+    several = {x.key for x in labels_of(config) if x.kind in ("classes", "texts")}
     out = {}
     for key, sparse in stored.items():
         default = "" if sparse.dtype == tf.string else float("nan")
@@ -131,6 +131,6 @@ def preprocess(config: Config, transformed: Tensors, resources: Resources) -> Te
 
 
 def labels(config: Config, transformed: Tensors) -> Tensors:
-    """The labels and weights among the transformed features."""
-    keys = [key for head in heads(config) for key in (head.name, head.weight)]
+    """The labels, weights and groups among the transformed features."""
+    keys = [key for head in heads(config) for key in head.label_keys]
     return {key: transformed[key] for key in keys}

@@ -7,7 +7,15 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_text  # noqa: F401 - registers the ops of the saved graph
 
-from trainer.config import ClassificationHead, Config, TabularInput, TextInput
+from trainer.config import (
+    ClassificationHead,
+    Config,
+    ConfigError,
+    RegressionHead,
+    TabularInput,
+    TextInput,
+    VqaHead,
+)
 from trainer.encoder_config import TextPresetEncoder
 from trainer.features import input_features
 from trainer.modalities import Resources
@@ -46,10 +54,19 @@ def load_resources(config: Config, tft_output: Any) -> Resources:
     }
     counts: dict[str, tuple[float, ...]] = {}
     statistics: dict[str, tuple[float, float]] = {}
+    answers: dict[str, tuple[str, ...]] = {}
     for head in config.heads:
-        values = tuple(float(v) for v in constants[head.name])
         if isinstance(head, ClassificationHead):
-            counts[head.name] = values
-        else:
-            statistics[head.name] = (values[0], values[1])
-    return Resources(vocabularies, categories, statistics, counts)
+            counts[head.name] = tuple(float(v) for v in constants[head.name])
+        elif isinstance(head, RegressionHead):
+            mean, deviation = (float(v) for v in constants[head.name])
+            statistics[head.name] = (mean, deviation)
+        elif isinstance(head, VqaHead):
+            if not constants[head.name]:
+                where = f"heads[{head.name}]"
+                raise ConfigError(
+                    "config", [f"{where}: no row of train has an answer."]
+                )
+            found = tft_output.vocabulary_by_name(head.name)
+            answers[head.name] = tuple(answer.decode("utf-8") for answer in found)
+    return Resources(vocabularies, categories, statistics, counts, answers)

@@ -31,10 +31,31 @@ def required(doc: str) -> Any:
     return dataclasses.field(metadata={"doc": doc})
 
 
+def renamed(key: str, field: Any) -> Any:
+    """A field whose key in the YAML is no Python name: `from`."""
+    return dataclasses.field(
+        default=field.default, metadata={**field.metadata, "key": key}
+    )
+
+
+def key_of(field: dataclasses.Field[Any]) -> str:
+    """The field's key in the YAML."""
+    return str(field.metadata.get("key", field.name))
+
+
 def nearest(name: str, known: Sequence[str]) -> str:
     """` Did you mean 'x'?` for the closest known name, or an empty string."""
     close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def named(where: str, name: str, known: Sequence[str], what: str) -> Iterator[str]:
+    """A problem where `name` is no name of a `what` of the config."""
+    if name not in known:
+        yield (
+            f"{where}: no such {what}.{nearest(name, known)}"
+            f" {what.capitalize()}s: {', '.join(known)}"
+        )
 
 
 def _numbers(holder: Any, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
@@ -108,6 +129,8 @@ def read(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
     if dataclasses.is_dataclass(kind):
         return _read_dataclass(typing.cast(type, kind), value, path, problems)
     if origin is Literal:
+        if value is False and "off" in args:
+            value = "off"  # YAML 1.1 reads the bare word as false.
         if value not in args or isinstance(value, bool) != isinstance(args[0], bool):
             known = ", ".join(map(repr, args))
             problems.append(
@@ -189,7 +212,7 @@ def _read_dataclass(cls: type, value: Any, path: str, problems: list[str]) -> An
         problems.append(f"{path}: expected a mapping. Received: {value!r}")
         return None
     hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}
+    fields = {key_of(f): f for f in dataclasses.fields(cls)}
     before = len(problems)
     for key in value:
         if key not in fields:
@@ -198,14 +221,15 @@ def _read_dataclass(cls: type, value: Any, path: str, problems: list[str]) -> An
                 f" Known keys: {', '.join(fields)}"
             )
     values: dict[str, Any] = {}
-    for name, field in fields.items():
-        if name in value:
-            values[name] = read(hints[name], value[name], f"{path}.{name}", problems)
+    for key, field in fields.items():
+        name = field.name
+        if key in value:
+            values[name] = read(hints[name], value[key], f"{path}.{key}", problems)
         elif (
             field.default is dataclasses.MISSING
             and field.default_factory is dataclasses.MISSING
         ):
-            problems.append(f"{path}.{name}: missing. {field.metadata.get('doc', '')}")
+            problems.append(f"{path}.{key}: missing. {field.metadata.get('doc', '')}")
     if len(problems) > before:
         return None
     result = cls(**values)
@@ -254,7 +278,7 @@ def plain(value: Any) -> Any:
     """Dataclasses back to mappings, lists and scalars, ready for YAML."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)
+            key_of(f): plain(getattr(value, f.name)) for f in dataclasses.fields(value)
         }
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}

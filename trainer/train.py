@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +15,22 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.adaptation import (
+    ReviveLora,
+    Unfreeze,
+    adapt,
+    decay_factors,
+    lora_layers,
+    plain_values,
+    thaw_groups,
+)
 from trainer.callbacks import BestWeights, Progress, write_confusion_matrix
-from trainer.config import ClassificationHead, Config, to_json
+from trainer.config import ClassificationHead, Config, StageConfig, to_json
 from trainer.learner import Learner
 from trainer.modalities import Resources
-from trainer.model import build_model
-from trainer.optimizer import freeze, make_optimizer
+from trainer.model import Network, build_model, build_network
+from trainer.optimizer import GroupedAdamW, freeze, make_optimizer
+from trainer.transfer import Transferred, restore
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,9 @@ class Trained:
     model: keras.Model
     history: dict[str, list[float]]
     resumed_from_epoch: int
+    transferred: Transferred | None = None
+    soup: tuple[int, ...] = ()
+    """Epochs whose weights were averaged, from 0; one where there is no soup."""
 
 
 def fingerprint(config: Config, sources: Sequence[str]) -> str:
@@ -56,6 +70,8 @@ def train(
     train_examples: int,
     work_dir: str,
     log_dir: str,
+    stage: StageConfig | None = None,
+    base: str | None = None,
     devices: Sequence[str] | None = None,
     say: Callable[[str], None] = print,
 ) -> Trained:
@@ -68,6 +84,8 @@ def train(
         train_examples: rows of one epoch; sets the schedule's length.
         work_dir: where the backup lives until the run has ended well.
         log_dir: TensorBoard's directory.
+        stage: which weights move, and how far; None = all of them.
+        base: what the weights start from, see `trainer.transfer`; None = at random.
         devices: for MirroredStrategy; None = all GPUs.
         say: gets one line per epoch.
     """
@@ -77,16 +95,21 @@ def train(
     keras.config.set_dtype_policy(one.precision)
     try:
         with make_strategy(devices).scope():
-            model = build_model(config, resources)
+            network = build_network(config, resources)
+            model = network.model
+            transferred = None
+            if base is not None:
+                transferred = restore(model, config, resources, base)
+                say(f"{transferred} ({base})")
             frozen = freeze(model, one.parameter_groups)
             if frozen:
                 say(f"frozen: {len(frozen)} variables")
-            learner = Learner(model, config, resources)
+            if stage is not None and _adapts(stage):
+                say(adapt(network, stage))
+            learner = Learner(network, config, resources)
             steps_per_epoch = -(-train_examples // one.batch_size)
-            learner.compile(
-                optimizer=make_optimizer(one, one.epochs * steps_per_epoch),
-                jit_compile=one.jit_compile,
-            )
+            optimizer = _optimizer(config, stage, network, one.epochs * steps_per_epoch)
+            learner.compile(optimizer=optimizer, jit_compile=one.jit_compile)
             # BackupAndRestore restores the optimizer only if its slots exist.
             learner.optimizer.build(learner.trainable_variables)
         os.makedirs(work_dir, exist_ok=True)
@@ -100,27 +123,71 @@ def train(
                 os.path.join(work_dir, "backup"), double_checkpoint=True
             ),
         ]
+        if lora_layers(model):
+            callbacks.append(ReviveLora(model, config.seed))
+        if stage is not None and stage.unfreeze is not None:
+            callbacks.append(Unfreeze(stage.unfreeze, optimizer.gates))
+        for objective in learner.objectives.values():
+            callbacks += objective.callbacks(train_data)
         if one.ema_momentum is not None:
             # After the backup, which wants the raw weights; before the best weights.
             callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+        best = None
         if selection_data is not None:
-            callbacks.append(BestWeights(work_dir, one.early_stopping_patience))
-        history = learner.fit(
-            train_data,
-            validation_data=selection_data,
-            epochs=one.epochs,
-            callbacks=callbacks,
-            verbose=0,
-        )
+            best = BestWeights(
+                work_dir,
+                one.early_stopping_patience,
+                keep=one.soup,
+                judge=lambda: learner.evaluate(
+                    selection_data, verbose=0, return_dict=True
+                )["loss"],
+            )
+            callbacks.append(best)
+        with warnings.catch_warnings():
+            # A stage's objectives need not move every weight: pre-training has no use
+            # for the heads.
+            warnings.filterwarnings("ignore", "Gradients do not exist for variables")
+            history = learner.fit(
+                train_data,
+                validation_data=selection_data,
+                epochs=one.epochs,
+                callbacks=callbacks,
+                verbose=0,
+            )
         _draw(config, model, selection_data or train_data, log_dir)
         _write_graph(model, log_dir)
         # Outside of any strategy, with plain variables: what exports and compares.
         plain_model = build_model(config, resources)
-        plain_model.set_weights(model.get_weights())
+        plain_model.set_weights(plain_values(model))
     finally:
         keras.config.set_dtype_policy(previous)
     shutil.rmtree(work_dir, ignore_errors=True)
-    return Trained(plain_model, history.history, resumed)
+    return Trained(
+        plain_model,
+        history.history,
+        resumed,
+        transferred,
+        tuple(best.soup) if best is not None else (),
+    )
+
+
+def _adapts(stage: StageConfig) -> bool:
+    chosen = (stage.linear_probe, stage.lora, stage.freeze, stage.unfreeze)
+    return any(bool(one) for one in chosen)
+
+
+def _optimizer(
+    config: Config, stage: StageConfig | None, network: Network, steps: int
+) -> GroupedAdamW:
+    if stage is None:
+        return make_optimizer(config.training, steps)
+    unfreeze = stage.unfreeze
+    return make_optimizer(
+        config.training,
+        steps,
+        decay_factors(network.model, stage.layer_decay),
+        None if unfreeze is None else thaw_groups(network.model, unfreeze),
+    )
 
 
 def _write_graph(model: keras.Model, log_dir: str) -> None:

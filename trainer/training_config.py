@@ -11,25 +11,6 @@ from trainer.schema import fraction, not_negative, option, positive, required
 
 
 @dataclass(frozen=True)
-class SupervisedObjective:
-    """Every head's loss on the rows that carry its label."""
-
-    weight: float = option(1.0, "Weight among the objectives.")
-
-    def problems(self) -> Iterator[str]:
-        yield from not_negative(self, "weight")
-
-
-@dataclass(frozen=True)
-class ObjectivesConfig:
-    """What the model learns from: any weighted mix; null = not used."""
-
-    supervised: SupervisedObjective | None = option(
-        SupervisedObjective(), "The heads' losses."
-    )
-
-
-@dataclass(frozen=True)
 class ParameterGroup:
     """Variables whose path matches, with their own pace."""
 
@@ -63,6 +44,11 @@ class TrainingConfig:
     ema_momentum: float | None = option(
         None, "Keep and use an exponential average of the weights; null = off."
     )
+    soup: int = option(
+        1,
+        "How many of the best epochs may be averaged, each only if the selection loss"
+        " falls by it (greedy soup, Wortsman et al. 2022); 1 = the best one alone.",
+    )
     parameter_groups: tuple[ParameterGroup, ...] = option(
         (), "Own learning rates and freezing; the last match wins."
     )
@@ -87,14 +73,16 @@ class TrainingConfig:
         "Epochs without a better selection loss before stopping; null = never. Under a"
         " cosine decay the best epochs come late: patience must bridge the noise.",
     )
-    shuffle_buffer: int = option(4096, "Examples held for shuffling.")
+    shuffle_buffer: int = option(
+        4096, "Examples held for shuffling; with a ranking head, its groups."
+    )
     cache: bool = option(
         True, "Keep preprocessed examples in memory: right for up to some 100,000."
     )
 
     def problems(self) -> Iterator[str]:
         yield from positive(
-            self, "epochs", "batch_size", "learning_rate", "clip_norm",
+            self, "epochs", "batch_size", "learning_rate", "clip_norm", "soup",
             "shuffle_buffer", "early_stopping_patience",
         )  # fmt: skip
         yield from fraction(

@@ -54,14 +54,14 @@ from trainer.encoder_config import (
     SmallConvEncoder,
     TransformerAudioEncoder,
 )
-from trainer.features import input_features, label_column
+from trainer.features import head_labels, input_features
 from trainer.fusion import fusion
 from trainer.layers import Encoded
 from trainer.learner import Learner
 from trainer.modalities import MODALITIES, Resources
-from trainer.model import build_model
+from trainer.model import build_model, build_network
 from trainer.optimizer import freeze
-from trainer.schema import TAGS, tag_of
+from trainer.schema import TAGS, key_of, tag_of
 
 DIM = 6
 VOCABULARY = (*samples.SPECIAL, "no", "fever", "发", "烧")
@@ -145,8 +145,10 @@ def test_a_column_is_the_name_unless_it_is_given() -> None:
     ]
     for column, wanted in ((None, "y"), ("标签", "标签")):
         classes = ClassificationHead(name="y", classes=("a", "b"), column=column)
-        assert label_column(classes) == wanted
-        assert label_column(RegressionHead(name="y", column=column)) == wanted
+        number = RegressionHead(name="y", column=column)
+        for head in (classes, number):
+            ((key, found),) = ((x.key, x.column) for x in head_labels(head))
+            assert (key, found) == ("y", wanted)
 
 
 # ---- pictures
@@ -732,7 +734,7 @@ def learned(**supervised: float) -> float:
         "objectives": {"supervised": supervised},
     }
     config = from_mapping(mapping)
-    learner = Learner(build_model(config, RESOURCES), config, RESOURCES)
+    learner = Learner(build_network(config, RESOURCES), config, RESOURCES)
     y = {"score": tf.constant([1.0, 1.0]), "score_weight": tf.ones(2)}
     outputs = {"score": tf.constant([[4.0], [0.0]])}
     return float(learner.compute_loss({}, y, outputs))
@@ -889,8 +891,8 @@ def test_thresholds_have_a_minimum_and_a_maximum() -> None:
             Threshold(metric="mae", head="score", maximum=4.0),
         )
     )
-    assert set(found) == {"disease/accuracy", "score/mae"}
-    ((slices, accuracy),) = found["disease/accuracy"]
+    assert set(found) == {"disease_scores/accuracy", "score/mae"}
+    ((slices, accuracy),) = found["disease_scores/accuracy"]
     assert slices == [[]]
     assert accuracy.value_threshold.lower_bound.value == 0.75
     assert not accuracy.value_threshold.HasField("upper_bound")
@@ -926,8 +928,14 @@ def test_every_slice(every_slice: bool, wanted: list[list[str]]) -> None:
 
 HERE = "tests/contracts/test_config_keys.py"
 _MODALITIES = "tests/contracts/test_modalities.py"
+_FUSIONS = "tests/contracts/test_fusion_keys.py"
+_ADAPTATION = "tests/trainer/test_adaptation.py"
+_INTEGRITY = "tests/pipeline/test_integrity.py"
+_STAGES = "tests/trainer/test_stage_config.py"
 _DATASET = "tests/contracts/test_dataset.py"
 _AUGMENTATION = "tests/trainer/test_augmentation.py"
+_HEAD_KEYS = "tests/contracts/test_head_keys.py"
+_HEAD_ROWS = "tests/pipeline/test_head_rows.py"
 _HEADS = "tests/trainer/test_heads.py"
 _MODEL = "tests/trainer/test_model.py"
 _MONITORING = "tests/contracts/test_monitoring_keys.py"
@@ -954,6 +962,7 @@ COVERED: dict[str, str] = {
     **_under("data", "id", _ROWS),
     **_under("data", "max_quarantine_fraction", _INGEST),
     **_under("data", "max_file_bytes", HERE),
+    **_under("data.integrity", "duplicates groups leaks confounders pairs", _INTEGRITY),
     **_under("data.split", "column group_by", _ROWS),
     **_under("data.split", "train eval selection", HERE),
     **_under("data.split", "selection_fraction eval_fraction", HERE),
@@ -1002,9 +1011,27 @@ COVERED: dict[str, str] = {
     **_under("heads.regression", "name column allow_missing", HERE),
     **_under("heads.regression", "loss weight", _HEADS),
     **_under("heads.regression", "auxiliary_weight late_fusion", HERE),
+    **_under("heads.ordinal", "name column allow_missing classes", _HEAD_ROWS),
+    **_under("heads.ordinal", "method", "tests/trainer/test_ordinal.py"),
+    **_under("heads.ordinal", "weight auxiliary_weight late_fusion", _HEAD_KEYS),
+    **_under("heads.ranking", "name column group allow_missing", _HEAD_ROWS),
+    **_under("heads.ranking", "loss gain top_k", "tests/trainer/test_ranking.py"),
+    **_under("heads.ranking", "weight auxiliary_weight late_fusion", _HEAD_KEYS),
+    **_under("heads.vqa", "name column allow_missing annotators", _HEAD_ROWS),
+    **_under("heads.vqa", "separator lowercase", _HEAD_ROWS),
+    **_under("heads.vqa", "max_answers", "tests/contracts/test_heads.py"),
+    **_under("heads.vqa", "question loss top_k", "tests/trainer/test_vqa.py"),
+    **_under("heads.vqa", "weight auxiliary_weight late_fusion", _HEAD_KEYS),
+    **_under("heads.retrieval", "name pair dim weight", _HEAD_KEYS),
+    **_under("heads.retrieval", "temperature", "tests/trainer/test_retrieval.py"),
     **_under("fusion.concat", "dim hidden_dims dropout", HERE),
     **_under("fusion.gated", "dim dropout", HERE),
     **_under("fusion.attention", "dim layers heads dropout", HERE),
+    **_under("fusion.low_rank", "dim rank dropout", _FUSIONS),
+    **_under("fusion.film", "dim conditioned dropout", _FUSIONS),
+    **_under("fusion.bottleneck", "dim bottlenecks layers fusion_layer", _FUSIONS),
+    **_under("fusion.bottleneck", "heads dropout", _FUSIONS),
+    **_under("fusion.perceiver", "dim latents blocks layers heads dropout", _FUSIONS),
     **_under("training", "batch_size shuffle_buffer cache", _DATASET),
     **_under("training", "learning_rate weight_decay warmup_fraction", _OPTIMIZER),
     **_under("training", "final_learning_rate_fraction clip_norm", _OPTIMIZER),
@@ -1012,6 +1039,13 @@ COVERED: dict[str, str] = {
     **_under("training", "early_stopping_patience", _TRAIN),
     **_under("training", "batch_norm_momentum", _MODEL),
     **_under("training", "modality_dropout jit_compile", HERE),
+    "training.soup": _ADAPTATION,
+    **_under("stages", "name from", _STAGES),
+    **_under("stages", "freeze linear_probe layer_decay", _ADAPTATION),
+    "stages.lora": _ADAPTATION,
+    **_under("stages.lora", "rank alpha targets", _ADAPTATION),
+    "stages.unfreeze": _ADAPTATION,
+    **_under("stages.unfreeze", "groups every_epochs", _ADAPTATION),
     **_under("training.parameter_groups", "pattern", HERE),
     **_under("training.parameter_groups", "learning_rate_multiplier frozen", _OPTIMIZER),
     **_under("evaluation", "slices", HERE),
@@ -1056,7 +1090,9 @@ def keys(cls: Any, prefix: str = "") -> Iterator[str]:
     for field in dataclasses.fields(cls):
         if field.name in TAGS and typing.get_origin(hints[field.name]) is Literal:
             continue
-        path = f"{prefix}{field.name}"
+        path = f"{prefix}{key_of(field)}"
+        if path in ("stages.training", "stages.objectives"):
+            continue  # the keys of `training` and `objectives`, once more
         found = atoms(hints[field.name])
         nested = [atom for atom in found if dataclasses.is_dataclass(atom)]
         if len(nested) < len(found):

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.config import Config, RegressionHead, TabularInput, TrainingConfig
+from trainer.config import (
+    Config,
+    RankingHead,
+    RegressionHead,
+    TabularInput,
+    TrainingConfig,
+    replace,
+)
 from trainer.dataset import count_records, first_records, make_dataset
 from trainer.export import to_example
 from trainer.modalities import Resources
@@ -167,3 +174,69 @@ def test_records_are_counted_and_the_first_ones_given(files: list[str]) -> None:
     )
     assert got["at"].numpy().tolist() == [0.0, 1.0]
     assert len(first_records(files, 99)) == 10
+
+
+# ---- groups of a ranking head
+
+QUERIES = "abacbdabcde"
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> list[str]:
+    """Eleven rows of five groups, mixed."""
+    path = str(tmp_path / "lists.gz")
+    with tf.io.TFRecordWriter(path, "GZIP") as writer:
+        for at, name in enumerate(QUERIES):
+            row = {"at": float(at), "score": 1.0, "group:score": name.encode()}
+            writer.write(to_example(row))
+    return [path]
+
+
+def groups(files: list[str], epochs: int = 1, **training: Any) -> list[list[str]]:
+    """The group of each row, by batch."""
+    one = replace(config(**training), heads=(RankingHead("score", group="query"),))
+    keras.utils.set_random_seed(one.seed)
+
+    def transform(stored: dict[str, Any]) -> dict[str, Any]:
+        values = densify(one, stored)
+        key = tf.strings.to_hash_bucket_fast(values["group:score"], 2**62)
+        weight = tf.ones_like(values["score"])
+        return {**values, "score_weight": weight, "group:score": key}
+
+    data = make_dataset(files, one, transform, Resources(), training=True)
+    return [
+        ["".join(QUERIES[int(at)] for at in x["table_numeric"][:, 0].numpy())]
+        for _ in range(epochs)
+        for x, _ in data
+    ]
+
+
+@CACHE
+def test_rows_of_a_group_meet_in_training(lists: list[str], cache: bool) -> None:
+    ((epoch,),) = groups(lists, cache=cache, batch_size=11)
+    assert sorted(epoch) == sorted(QUERIES)
+    runs = [name for i, name in enumerate(epoch) if i == 0 or epoch[i - 1] != name]
+    assert len(runs) == 5
+    first, second = groups(lists, epochs=2, cache=cache, batch_size=11)
+    assert first != second
+
+
+@CACHE
+def test_of_a_group_larger_than_a_batch_a_batch_has_a_part(
+    lists: list[str], cache: bool
+) -> None:
+    batches = groups(lists, cache=cache, batch_size=2)
+    assert sorted("".join(b for (b,) in batches)) == sorted(QUERIES)
+    assert any(batch in ("aa", "bb") for (batch,) in batches)
+
+
+def test_without_a_cache_groups_meet_within_the_shuffle_buffer(
+    lists: list[str],
+) -> None:
+    found = set()
+    for _ in range(5):
+        ((epoch,),) = groups(lists, cache=False, batch_size=11, shuffle_buffer=4)
+        assert sorted(epoch) == sorted(QUERIES)
+        found |= {run for run in ("aa", "bb") if run in epoch}
+    # Of the windows abac, bdab and cde, the first holds a twice, the second b.
+    assert found == {"aa", "bb"}

@@ -174,8 +174,10 @@ def test_new_thresholds_are_written_and_nothing_else(copied: Watching) -> None:
 
 def test_thresholds_reach_no_component(watching: Watching) -> None:
     changed = replace(watching.config, monitoring=MonitoringConfig(label=0.3))
-    for view in (ingestion_view, transform_view, training_view):
+    for view in (ingestion_view, transform_view):
         assert view(changed) == view(watching.config)
+    (stage,) = changed.resolved_stages()
+    assert training_view(changed, stage) == training_view(watching.config, stage)
 
 
 def test_a_baseline_is_found_by_its_model(watching: Watching) -> None:

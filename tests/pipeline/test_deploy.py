@@ -196,8 +196,10 @@ def test_a_python_image_gets_the_server_by_pip() -> None:
 def test_no_result_of_training_depends_on_serving() -> None:
     one, other = config(), config(grpc_port=9000, replicas={"maximum": 50})
     assert one != other
-    for view in (ingestion_view, transform_view, training_view):
+    for view in (ingestion_view, transform_view):
         assert view(one) == view(other)
+    (stage,) = one.resolved_stages()
+    assert training_view(one, stage) == training_view(other, stage)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_every_column_gets_a_role_or_a_reason(tmp_path: Path) -> None:
     assert [c.column for c in table.numeric] == ["年龄"]  # type: ignore[union-attr]
     assert [c.column for c in table.categorical] == ["性别"]  # type: ignore[union-attr]
     (head,) = config.heads
-    assert (head.kind, head.column) == ("classification", "标签")
+    assert (head.kind, head.column) == ("classification", "标签")  # type: ignore[union-attr]
     assert head.classes == ("健康", "结核", "肺炎")  # type: ignore[union-attr]
     why = left_out(text)
     assert set(why) == {"代码", "医院", "license", "路径"}

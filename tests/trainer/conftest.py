@@ -30,6 +30,10 @@ class Clinic:
         return [to_example(row) for row in self.rows]
 
 
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, tuple) else [value]
+
+
 def run_transform(config: Config, rows: list[dict[str, Any]], folder: Path) -> Any:
     """Analyzes the rows in memory; gives tft.TFTransformOutput."""
     import apache_beam as beam
@@ -42,7 +46,9 @@ def run_transform(config: Config, rows: list[dict[str, Any]], folder: Path) -> A
 
     spec = stored_spec(config)
     metadata = dataset_metadata.DatasetMetadata.from_feature_spec(spec)
-    instances = [{k: [row[k]] if k in row else None for k in spec} for row in rows]
+    instances = [
+        {k: _listed(row[k]) if k in row else None for k in spec} for row in rows
+    ]
     with (
         beam.Pipeline(runner=FnApiRunner()) as pipeline,
         tft_beam.Context(temp_dir=str(folder / "temp")),

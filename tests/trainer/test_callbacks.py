@@ -66,7 +66,7 @@ def test_a_resumed_run_knows_the_best_of_before(tmp_path: Path) -> None:
     run(started(tmp_path, first), first, [3.0, 1.0, 2.0])
     second = Holder(value=99.0)
     callback = started(tmp_path, second)
-    assert (callback.best, callback.best_epoch) == (1.0, 1)
+    assert callback.kept == [(1.0, 1)]
     assert run(callback, second, [1.5, 1.2], at=3) == 4
     callback.on_train_end()
     assert second.value == 1.0
@@ -84,9 +84,41 @@ def test_no_half_written_file_is_left(tmp_path: Path) -> None:
     holder = Holder()
     run(started(tmp_path, holder), holder, [3.0, 1.0])
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["best.json", "best.weights.h5"]
-    state = json.loads((tmp_path / "best.json").read_text())
-    assert state == {"best": 1.0, "epoch": 1}
+    assert names == ["best.1.weights.h5", "best.json"]
+    assert json.loads((tmp_path / "best.json").read_text()) == [[1.0, 1]]
+
+
+def soup(tmp_path: Path, holder: Holder, keep: int) -> BestWeights:
+    """A judge that likes the weight 1.4: epochs 1, 2 and 0 come nearest, in that order."""
+    callback = BestWeights(
+        str(tmp_path), None, keep=keep, judge=lambda: abs(holder.value - 1.4)
+    )
+    callback.set_model(holder)
+    callback.on_train_begin()
+    return callback
+
+
+def test_a_greedy_soup_takes_what_lowers_the_loss(tmp_path: Path) -> None:
+    holder = Holder()
+    callback = soup(tmp_path, holder, 3)
+    # Epoch n has the weight n, and the loss |n - 1.4|.
+    run(callback, holder, [1.4, 0.4, 0.6, 1.6])
+    assert [epoch for _, epoch in callback.kept] == [1, 2, 0]
+    assert len(list(tmp_path.glob("best.*.weights.h5"))) == 3
+    callback.on_train_end()
+    # 1: 0.4. (1 + 2) / 2 = 1.5: 0.1, taken. (1 + 2 + 0) / 3 = 1: 0.4, left out.
+    assert holder.value == 1.5
+    assert callback.soup == [1, 2]
+
+
+def test_a_soup_of_a_resumed_run_holds_epochs_of_before(tmp_path: Path) -> None:
+    first = Holder()
+    run(soup(tmp_path, first, 2), first, [1.4, 0.4])
+    second = Holder()
+    callback = soup(tmp_path, second, 2)
+    run(callback, second, [0.6], at=2)
+    callback.on_train_end()
+    assert (second.value, callback.soup) == (1.5, [1, 2])
 
 
 def test_progress_says_a_line_per_epoch() -> None:

@@ -33,6 +33,10 @@ def head(**changes: Any) -> list[dict[str, Any]]:
     return [{**MINIMAL["heads"][0], **changes}]
 
 
+def other(kind: str, **keys: Any) -> list[dict[str, Any]]:
+    return [{"name": "y", "kind": kind, **keys}]
+
+
 def test_minimal_config_has_the_documented_defaults() -> None:
     config = c.from_mapping(MINIMAL)
     assert config.seed == 0
@@ -108,8 +112,29 @@ def test_the_message_names_file_and_count(tmp_path: Path) -> None:
         ({"heads": head(classes=["a", ""])}, "heads[finding].classes"),
         ({"heads": head(class_weights={"c": 2})}, "heads[finding].class_weights.c"),
         ({"heads": head(class_weights="equal")}, "heads[finding].class_weights"),
+        ({"heads": other("ordinal", classes=["a"])}, "heads[y].classes"),
+        ({"heads": other("ordinal", classes=["a", ""])}, "heads[y].classes"),
+        (
+            {"heads": other("ordinal", classes=["a", "b"], late_fusion=True)},
+            "heads[y].late_fusion",
+        ),
+        ({"heads": other("ranking")}, "heads[y].group"),
+        ({"heads": other("ranking", group="q", top_k=[])}, "heads[y].top_k"),
+        ({"heads": other("ranking", group="q", top_k=[0])}, "heads[y].top_k"),
+        ({"heads": other("vqa", max_answers=0)}, "heads[y].max_answers"),
+        ({"heads": other("vqa", question="xray")}, "heads[y].question"),
+        ({"heads": other("retrieval", pair=["xray"])}, "heads[y].pair"),
+        ({"heads": other("retrieval", pair=["xray", "note"])}, "heads[y].pair"),
+        (
+            {"heads": other("retrieval", pair=["a", "b"], temperature=2.0)},
+            "heads[y].temperature",
+        ),
         ({"fusion": {"kind": "attention", "heads": 3}}, "fusion.heads"),
         ({"fusion": {"kind": "concat", "dim": 0}}, "fusion.dim"),
+        ({"fusion": {"kind": "perceiver", "heads": 3}}, "fusion.heads"),
+        ({"fusion": {"kind": "bottleneck", "layers": 2}}, "fusion.fusion_layer"),
+        ({"fusion": {"kind": "low_rank", "rank": 0}}, "fusion.rank"),
+        ({"fusion": {"kind": "film", "conditioned": "x"}}, "fusion.conditioned"),
         ({"training": {"modality_dropout": 1}}, "training.modality_dropout"),
         ({"training": {"ema_momentum": 1.0}}, "training.ema_momentum"),
         ({"training": {"weight_decay": -1}}, "training.weight_decay"),

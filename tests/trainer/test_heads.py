@@ -322,7 +322,7 @@ def test_weights_and_the_auxiliary_weight_add_up_as_documented() -> None:
     y = {"y": LABELS, "z": numbers, "y_weight": np.ones(6), "z_weight": np.ones(6)}
     y = {k: v if k == "y" else v.astype(np.float32) for k, v in y.items()}
     got = Supervised(SupervisedObjective(), config, resources).loss(
-        None, x, y, {k: tf.constant(v, tf.float32) for k, v in outputs.items()}
+        x, y, {k: tf.constant(v, tf.float32) for k, v in outputs.items()}
     )
 
     def entropy(logits: np.ndarray) -> np.ndarray:

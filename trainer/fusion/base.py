@@ -18,13 +18,22 @@ class Fusion(ABC, Generic[F]):
     def __init__(self, config: F) -> None:
         self.config = config
 
+    def missing_token(self, name: str) -> bool:
+        """Whether an absent input of that name is to come as a learned vector.
+
+        False where the fusion looks at present inputs only: such a vector would never
+        be learned.
+        """
+        return True
+
     @abstractmethod
     def __call__(self, encoded: Mapping[str, Encoded], present: Any) -> Any:
         """Fuses.
 
         Args:
             encoded: input name -> its tokens and pooled vector; the pooled vector of
-                an absent input is already its learned missing token.
+                an absent input is its learned missing token, where `missing_token`
+                asks for one, and means nothing otherwise.
             present: bool [batch, inputs], in the order of `encoded`.
 
         Returns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import keras
@@ -11,29 +12,36 @@ import tensorflow as tf
 from keras import ops
 
 from trainer.config import HeadConfig
-from trainer.features import weight_key
+from trainer.features import EMBEDDING, weight_key
 from trainer.modalities.base import Resources, Tensors
 
 H = TypeVar("H", bound=HeadConfig)
+Labels = Sequence[Any] | np.ndarray
+"""Elements of `judged_label`, one for each row."""
 
 
 class Head(ABC, Generic[H]):
     """One prediction, from the label in the manifest to the answer of the server."""
 
     size: int
-    """Width of the logits."""
+    """Width of the logits, where the config alone tells it."""
 
     def __init__(self, config: H) -> None:
         self.config = config
         self.name = config.name
         self.weight = weight_key(config.name)
 
+    @property
+    def label_keys(self) -> tuple[str, ...]:
+        """What `label` gives: the label, its weight and what else the loss looks at."""
+        return (self.name, self.weight)
+
     @abstractmethod
     def label(self, values: Tensors) -> Tensors:
         """Stored label -> transformed label under the head's name, and its weight.
 
         Args:
-            values: the head's name -> its stored label; see `label_spec`.
+            values: what is stored, dense, by feature key; see `preprocessing.densify`.
 
         Returns:
             The label, and under `weight_key` float32 [batch], 1.0 where it is known.
@@ -43,19 +51,26 @@ class Head(ABC, Generic[H]):
         """Scalar or vector results of a full pass over the labels; name -> tensor."""
         return {}
 
-    def logits(self, fused: Any, name: str) -> Any:
-        """Float [batch, dim] -> float32 [batch, size]; a linear layer."""
-        return keras.layers.Dense(self.size, dtype="float32", name=name)(fused)
+    def reads(self, seen: Mapping[str, Any], inputs: Sequence[str]) -> tuple[Any, ...]:
+        """What `layer` is called with: the fused embedding, if nothing else.
+
+        Args:
+            seen: what the trunk gives: `embedding`, `INPUT_embedding`, `shown`.
+            inputs: the inputs' names in the order of `shown`.
+        """
+        return (seen[EMBEDDING],)
+
+    def layer(self, name: str, resources: Resources) -> Any:
+        """The layer from what `reads` gives to float32 logits [batch, size]."""
+        return keras.layers.Dense(self.size, dtype="float32", name=name)
+
+    def auxiliary_layer(self, name: str, resources: Resources) -> Any:
+        """A layer from one input's embedding to logits as `layer` gives them."""
+        return self.layer(name, resources)
 
     @abstractmethod
-    def losses(self, label: Any, logits: Any, resources: Resources) -> Any:
-        """Loss per example, float32 [batch]."""
-
     def loss(self, labels: Tensors, logits: Any, resources: Resources) -> Any:
-        """Mean loss over the rows that carry the label; 0 when none does."""
-        weights = ops.cast(labels[self.weight], "float32")
-        losses = self.losses(labels[self.name], logits, resources)
-        return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1.0)
+        """Mean loss over what is known of the batch, float32; 0 where nothing is."""
 
     @abstractmethod
     def trackers(self) -> dict[str, keras.metrics.Metric]:
@@ -75,8 +90,65 @@ class Head(ABC, Generic[H]):
     def answers(self, logits: tf.Tensor, resources: Resources) -> dict[str, tf.Tensor]:
         """Logits -> what the serving signatures return for this head."""
 
+    @property
+    @abstractmethod
+    def judged(self) -> tuple[str, ...]:
+        """The answers that `metrics` looks at."""
+
+    @property
+    @abstractmethod
+    def directions(self) -> dict[str, bool]:
+        """Metrics that thresholds may name -> whether higher is better.
+
+        The first one is what a model may not worsen by where no threshold is given.
+        """
+
+    def judged_label(self, labels: Mapping[str, Any]) -> Any | None:
+        """One row's stored labels -> an element of what `metrics` takes.
+
+        Args:
+            labels: a tuple of names or texts, or a number, by key of `head_labels`.
+
+        Returns:
+            None where the row cannot judge this head.
+        """
+        return labels.get(self.name)
+
     @abstractmethod
     def metrics(
-        self, labels: np.ndarray, answers: dict[str, np.ndarray]
+        self, labels: Labels, answers: dict[str, np.ndarray]
     ) -> dict[str, float]:
-        """Metrics of answers on rows with known labels, computed by scikit-learn."""
+        """Metrics of answers on rows with known labels.
+
+        Args:
+            labels: of `judged_label`.
+            answers: those of `judged`, an array [rows, ...] each; texts as str.
+        """
+
+    @abstractmethod
+    def row_scores(self, labels: Labels, answers: dict[str, np.ndarray]) -> np.ndarray:
+        """The first of `directions` row by row: float64 [rows], whose mean it is.
+
+        NaN is a row without a share in it. Resampling these resamples the metric.
+        """
+
+    @abstractmethod
+    def constant_answers(self, labels: Labels) -> dict[str, np.ndarray]:
+        """`judged` answers, the same for every row, of the best first metric.
+
+        What could be said without any input: the frequent class, the median.
+        """
+
+
+class PointwiseHead(Head[H]):
+    """A head whose loss on a row depends on that row alone."""
+
+    @abstractmethod
+    def losses(self, label: Any, logits: Any, resources: Resources) -> Any:
+        """Loss per example, float32 [batch]."""
+
+    def loss(self, labels: Tensors, logits: Any, resources: Resources) -> Any:
+        """Mean loss over the rows that carry the label; 0 when none does."""
+        weights = ops.cast(labels[self.weight], "float32")
+        losses = self.losses(labels[self.name], logits, resources)
+        return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1.0)

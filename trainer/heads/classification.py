@@ -11,13 +11,14 @@ import tensorflow as tf
 from keras import ops
 
 from trainer.config import ClassificationHead
-from trainer.heads.base import Head
+from trainer.heads._classes import class_index, judged_class, one_hot_classes
+from trainer.heads.base import Labels, PointwiseHead
 from trainer.modalities.base import Resources, Tensors
 
 _THRESHOLD = 0.5
 
 
-class Classification(Head[ClassificationHead]):
+class Classification(PointwiseHead[ClassificationHead]):
     """Softmax over the classes, or one sigmoid per class (multi_label).
 
     Answers: `H` string [batch] (the class, or the chosen classes joined by the
@@ -34,15 +35,12 @@ class Classification(Head[ClassificationHead]):
     def label(self, values: Tensors) -> Tensors:
         """Labels: int64 [batch] (-1 unknown); multi-label: float32 [batch, classes]."""
         given = values[self.name]  # string [batch, at most labels per row]
-        classes = tf.constant(self.config.classes)
-        hits = tf.equal(given[:, :, None], classes[None, None])
-        one_hot = tf.cast(tf.reduce_any(hits, axis=1), tf.float32)
-        known = tf.cast(tf.reduce_any(tf.not_equal(given, ""), axis=1), tf.float32)
         if self.config.multi_label:
-            return {self.name: one_hot, self.weight: known}
-        known = known * tf.reduce_max(one_hot, axis=1)
-        index = tf.argmax(one_hot, axis=1)
-        return {self.name: tf.where(known > 0, index, -1), self.weight: known}
+            one_hot = one_hot_classes(given, self.config.classes)
+            known = tf.reduce_any(tf.not_equal(given, ""), axis=1)
+            return {self.name: one_hot, self.weight: tf.cast(known, tf.float32)}
+        index, known = class_index(given, self.config.classes)
+        return {self.name: index, self.weight: known}
 
     def constants(self, values: Tensors) -> Tensors:
         """Rows per class, float32 [classes]."""
@@ -141,12 +139,45 @@ class Classification(Head[ClassificationHead]):
         top = tf.reduce_max(scores, axis=-1)
         return {f"{self.name}_abstained": top < self.config.abstain_below}
 
+    @property
+    def judged(self) -> tuple[str, ...]:
+        return (f"{self.name}_scores",)
+
+    @property
+    def directions(self) -> dict[str, bool]:
+        return {"accuracy": True, "log_loss": False}
+
+    def judged_label(self, labels: Mapping[str, Any]) -> Any | None:
+        if not self.config.multi_label:
+            return judged_class(self.name, labels, self.config.classes)
+        given = labels.get(self.name)
+        if given is None:
+            return None
+        return [float(name in given) for name in self.config.classes]
+
+    def row_scores(self, labels: Labels, answers: dict[str, np.ndarray]) -> np.ndarray:
+        """1.0 where the class is right; multi-label: the share of right decisions."""
+        truth, scores = np.asarray(labels), answers[f"{self.name}_scores"]
+        if self.config.multi_label:
+            right = (scores > _THRESHOLD) == (truth > _THRESHOLD)
+            return np.asarray(right.mean(axis=-1), np.float64)
+        return np.asarray(scores.argmax(-1) == truth, np.float64)
+
+    def constant_answers(self, labels: Labels) -> dict[str, np.ndarray]:
+        """The classes' frequencies: best for the log loss too."""
+        truth = np.asarray(labels)
+        if not self.config.multi_label:
+            truth = np.eye(self.size)[truth]
+        scores = np.tile(truth.mean(0), (len(truth), 1))
+        return {f"{self.name}_scores": scores}
+
     def metrics(
-        self, labels: np.ndarray, answers: dict[str, np.ndarray]
+        self, labels: Labels, answers: dict[str, np.ndarray]
     ) -> dict[str, float]:
         """accuracy, macro_f1, log_loss and auc (macro, one against the rest)."""
         from sklearn import metrics
 
+        labels = np.asarray(labels)
         scores = answers[f"{self.name}_scores"].astype(np.float64)
         if self.config.multi_label:
             chosen = scores > _THRESHOLD

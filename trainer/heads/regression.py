@@ -11,11 +11,11 @@ import tensorflow as tf
 from keras import ops
 
 from trainer.config import RegressionHead
-from trainer.heads.base import Head
+from trainer.heads.base import Labels, PointwiseHead
 from trainer.modalities.base import Resources, Tensors
 
 
-class Regression(Head[RegressionHead]):
+class Regression(PointwiseHead[RegressionHead]):
     """Answer `H`: float32 [batch], in the label's own units."""
 
     size = 1
@@ -72,8 +72,24 @@ class Regression(Head[RegressionHead]):
         mean, deviation = self._statistics(resources)
         return {self.name: logits[:, 0] * deviation + mean}
 
+    @property
+    def judged(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    @property
+    def directions(self) -> dict[str, bool]:
+        return {"mae": False, "rmse": False}
+
+    def row_scores(self, labels: Labels, answers: dict[str, np.ndarray]) -> np.ndarray:
+        """Absolute errors."""
+        return np.abs(answers[self.name].astype(np.float64) - np.asarray(labels))
+
+    def constant_answers(self, labels: Labels) -> dict[str, np.ndarray]:
+        """The median."""
+        return {self.name: np.full(len(labels), np.median(labels))}
+
     def metrics(
-        self, labels: np.ndarray, answers: dict[str, np.ndarray]
+        self, labels: Labels, answers: dict[str, np.ndarray]
     ) -> dict[str, float]:
         """mae, rmse and r2."""
         from sklearn import metrics

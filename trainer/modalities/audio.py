@@ -23,7 +23,7 @@ from trainer.layers import (
 )
 from trainer.modalities.base import Modality, Resources, Tensors
 
-_FLOOR = 1e-3
+FLOOR = 1e-3
 """Added to the mel magnitudes: keeps log() finite on silence, and drowns what is far
 below speech."""
 
@@ -89,11 +89,11 @@ class Audio(Modality[AudioInput]):
             lower_edge_hertz=one.min_hz,
             upper_edge_hertz=one.max_hz or one.sample_rate_hz / 2,
         )
-        return tf.math.log(tf.tensordot(magnitude, mel, 1) + _FLOOR)
+        return tf.math.log(tf.tensordot(magnitude, mel, 1) + FLOOR)
 
     def encoder(self, tensors: Tensors, dim: int, resources: Resources) -> Encoded:
         one, name = self.config, self.name
-        x = BandNorm(math.log(_FLOOR), name=f"{name}_bands")(tensors[self.log_mel])
+        x = BandNorm(math.log(FLOOR), name=f"{name}_bands")(tensors[self.log_mel])
         x = SpecAugment(
             one.mask_frames, one.mask_bins, one.shift_frames, name=f"{name}_augment"
         )(x)

@@ -24,12 +24,14 @@ class Resources:
         categories: categorical feature -> number of values in its vocabulary.
         statistics: regression head -> (mean, standard deviation) of its label.
         class_counts: classification head -> rows per class.
+        answers: VQA head -> the answers that it can give, the most frequent first.
     """
 
     vocabularies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     categories: Mapping[str, int] = field(default_factory=dict)
     statistics: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     class_counts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    answers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Modality(ABC, Generic[C]):

@@ -6,9 +6,27 @@ from typing import Any
 from trainer.config import Config
 from trainer.modalities.base import Resources
 from trainer.objectives.base import Objective
+from trainer.objectives.contrastive import Contrastive
+from trainer.objectives.distillation import Distillation
+from trainer.objectives.masked_audio import MaskedAudio
+from trainer.objectives.masked_image import MaskedImage
+from trainer.objectives.masked_lm import MaskedLm
+from trainer.objectives.matching import Matching
+from trainer.objectives.mixmatch import MixMatch
+from trainer.objectives.pcl import Pcl
 from trainer.objectives.supervised import Supervised
 
-OBJECTIVES: dict[str, type[Objective[Any]]] = {"supervised": Supervised}
+OBJECTIVES: dict[str, type[Objective[Any]]] = {
+    "supervised": Supervised,
+    "contrastive": Contrastive,
+    "masked_lm": MaskedLm,
+    "masked_image": MaskedImage,
+    "masked_audio": MaskedAudio,
+    "matching": Matching,
+    "mixmatch": MixMatch,
+    "pcl": Pcl,
+    "distillation": Distillation,
+}
 
 
 def objectives(config: Config, resources: Resources) -> dict[str, Objective[Any]]:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any, Generic, TypeVar
 
 import keras
+import tensorflow as tf
 
 from trainer.config import Config
 from trainer.modalities.base import Resources, Tensors
@@ -16,24 +17,46 @@ O = TypeVar("O")  # noqa: E741 - the objective's own config
 class Objective(ABC, Generic[O]):
     """One term of the training loss.
 
-    `loss` sees the batch and the model's outputs, and may call the model again.
+    `loss` sees the batch and the model's outputs, and may run the network again.
+    Layers that only an objective needs (projections, predictors) are made in `build`
+    and kept in `layers`: they learn with the model and are not exported.
+
+    Attributes:
+        network: what is trained; a `trainer.model.Network`, set by `build`.
+        layers: the objective's own layers.
     """
 
     def __init__(self, config: O, whole: Config, resources: Resources) -> None:
         self.config = config
         self.whole = whole
         self.resources = resources
+        self.network: Any = None
+        self.layers: list[keras.layers.Layer] = []
+
+    def build(self, network: Any) -> None:
+        """Takes the network and makes the objective's own layers, built."""
+        self.network = network
 
     @abstractmethod
-    def loss(self, model: keras.Model, x: Tensors, y: Tensors, outputs: Tensors) -> Any:
-        """Scalar float32 loss.
+    def loss(
+        self, x: Tensors, y: Tensors, outputs: Tensors, *, training: bool = True
+    ) -> Any:
+        """Scalar float32 loss; finite, with finite gradients, on any batch.
 
         Args:
-            model: the functional model.
             x: preprocessed tensors and presence masks.
             y: labels and their weights.
-            outputs: what the model gave for `x`.
+            outputs: what `network.model` gave for `x`.
+            training: False on the selection split: no dropout, same masks drawn.
         """
+
+    def callbacks(self, train_data: tf.data.Dataset) -> list[keras.callbacks.Callback]:
+        """What the objective does between batches or epochs.
+
+        Args:
+            train_data: batches `(x, y)` of one epoch.
+        """
+        return []
 
     def trackers(self) -> dict[str, keras.metrics.Metric]:
         """Metrics shown while training; name -> metric."""

@@ -23,7 +23,9 @@ class Supervised(Objective[SupervisedObjective]):
     ("What makes training multi-modal classification networks hard?").
     """
 
-    def loss(self, model: keras.Model, x: Tensors, y: Tensors, outputs: Tensors) -> Any:
+    def loss(
+        self, x: Tensors, y: Tensors, outputs: Tensors, *, training: bool = True
+    ) -> Any:
         total = 0.0
         for head in heads(self.whole):
             value = head.loss(y, outputs[head.name], self.resources)

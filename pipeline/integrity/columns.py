@@ -1,4 +1,4 @@
-"""Columns that give the label away, and groups that lie in two splits."""
+"""Columns that give the label away: they decide it, or spell it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,43 @@ _MAX_GROUPS = 100000
 
 
 @dataclass
-class _Column:
+class ColumnLeaks:
+    """How the label shows in one column, cell by cell and in bounded memory."""
+
     labels: dict[str, str] = field(default_factory=dict)
     repeats: int = 0
     agreeing: int = 0
     labelled: int = 0
     spelled: int = 0
     possible: int = 0
+
+    def take(self, text: str, target: str) -> None:
+        """Takes in a cell that is not empty, of a row with a label."""
+        self.labelled += 1
+        if text in self.labels:
+            self.repeats += 1
+            self.agreeing += self.labels[text] == target
+        elif len(self.labels) < MAX_VALUES:
+            self.labels[text] = target
+        word = _letters(target)
+        # Shorter words stand in texts by chance; a Chinese word has two characters.
+        if len(word) >= (4 if word.isascii() else 2):
+            self.possible += 1
+            self.spelled += word in _letters(text)
+
+    @property
+    def decides(self) -> str:
+        """An example, where a value comes with one label only; else empty."""
+        enough = self.repeats >= max(20, 0.5 * self.labelled)
+        if not enough or self.agreeing < 0.995 * self.repeats:
+            return ""
+        value, label = next(iter(self.labels.items()))
+        return f"{value[:30]!r} is always {label[:30]!r}"
+
+    @property
+    def spells(self) -> float:
+        """Share of the cells that hold their label as a word; 0 with too few to say."""
+        return self.spelled / self.possible if self.possible >= 20 else 0.0
 
 
 @dataclass
@@ -41,7 +71,7 @@ def find_leaks(
     split: str | None,
 ) -> Leaks:
     """Streams the manifest once more, now that the label is known."""
-    seen = {name: _Column() for name in columns}
+    seen = {name: ColumnLeaks() for name in columns}
     groups: dict[str, str] = {}
     parted: Counter[str] = Counter()
     for record in Manifest(manifest).records():
@@ -58,30 +88,12 @@ def find_leaks(
         for name, column in seen.items():
             cell = cells.get(name)
             if not isinstance(cell, (bytes, list)) and (text := text_of(cell)):
-                _compare(column, text, target)
-    found = Leaks(parted=tuple(k for k, n in parted.items() if n)[:3])
-    for name, column in seen.items():
-        enough = column.repeats >= max(20, 0.5 * column.labelled)
-        if enough and column.agreeing >= 0.995 * column.repeats:
-            example = next(iter(column.labels.items()))
-            found.decide[name] = f"{example[0][:30]!r} is always {example[1][:30]!r}"
-        elif column.possible >= 20:
-            found.spell[name] = column.spelled / column.possible
-    return found
-
-
-def _compare(column: _Column, text: str, target: str) -> None:
-    column.labelled += 1
-    if text in column.labels:
-        column.repeats += 1
-        column.agreeing += column.labels[text] == target
-    elif len(column.labels) < MAX_VALUES:
-        column.labels[text] = target
-    word = _letters(target)
-    # Shorter words stand in texts by chance; a Chinese word has two characters.
-    if len(word) >= (4 if word.isascii() else 2):
-        column.possible += 1
-        column.spelled += word in _letters(text)
+                column.take(text, target)
+    return Leaks(
+        {name: one.decides for name, one in seen.items() if one.decides},
+        {name: one.spells for name, one in seen.items() if one.spells},
+        tuple(key for key, count in parted.items() if count)[:3],
+    )
 
 
 def _letters(text: str) -> str:

@@ -1,0 +1,141 @@
+"""A TFMA metric for what needs all rows of a split at once: ranks, lists, retrieval.
+
+It gathers every row's labels and answers and gives them to the head's own `metrics`, so
+that thresholds, slices and the comparison with the last blessed model look at the same
+figures as the summary. Media are not gathered; a split's answers fit into memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import tensorflow_model_analysis as tfma
+
+from pipeline.stored import stored_labels
+from trainer.config import Config, HeadConfig, from_mapping
+from trainer.features import head_labels
+from trainer.heads import HEADS
+from trainer.schema import plain
+
+Rows = list[tuple[Any, dict[str, Any]]]
+
+
+def head_json(head: HeadConfig) -> str:
+    """The head's config as TFMA's own config carries it."""
+    return json.dumps(plain(head), ensure_ascii=False, sort_keys=True)
+
+
+class WholeSplit(tfma.metrics.Metric):
+    """One of a head's metrics, over all rows of a slice.
+
+    Args:
+        head: the head's config, from `head_json`.
+        name: the metric, one of the head's `directions`; also its name in TFMA.
+    """
+
+    def __init__(self, head: str, name: str) -> None:
+        super().__init__(_computations, head=head, name=name)
+
+
+def _computations(
+    head: str,
+    name: str,
+    eval_config: Any = None,
+    model_names: Iterable[str] | None = None,
+    output_names: Iterable[str] | None = None,
+    example_weighted: bool = False,
+) -> list[Any]:
+    computations = []
+    for model in model_names or [""]:
+        for output in output_names or [""]:
+            # All metrics of a head: TFMA runs equal computations once.
+            keys = {
+                metric: tfma.metrics.MetricKey(
+                    metric,
+                    model_name=model,
+                    output_name=output,
+                    example_weighted=example_weighted,
+                )
+                for metric in _head(head).directions
+            }
+            gathered = _Gather(head, model, keys)
+            # Without a label there is no feature to look at; an empty list means all.
+            inputs = (
+                [tfma.metrics.FeaturePreprocessor(feature_keys=gathered.labels)]
+                if gathered.labels
+                else None
+            )
+            computations.append(
+                tfma.metrics.MetricComputation(
+                    keys=list(keys.values()), preprocessors=inputs, combiner=gathered
+                )
+            )
+    return computations
+
+
+def _config(head: str) -> Config:
+    """A config of that head alone, with whatever inputs it names."""
+    mapping = json.loads(head)
+    names = [*mapping.get("pair", ()), mapping.get("question") or "polymodal_unused"]
+    inputs = [{"name": name, "modality": "text"} for name in names]
+    return from_mapping({"name": "judged", "inputs": inputs, "heads": [mapping]})
+
+
+def _head(head: str) -> Any:
+    (one,) = _config(head).heads
+    return HEADS[one.kind](one)
+
+
+class _Gather(beam.CombineFn):
+    """Rows of (judged label, judged answers); the head's metrics at the end."""
+
+    def __init__(self, head: str, model: str, keys: Mapping[str, Any]) -> None:
+        self._json, self._model, self._keys = head, model, dict(keys)
+        config = _config(head)
+        self.labels = [label.key for label in head_labels(config.heads[0])]
+
+    def setup(self) -> None:
+        self._config, self._head = _config(self._json), _head(self._json)
+
+    def create_accumulator(self) -> Rows:
+        return []
+
+    def add_input(self, rows: Rows, row: Any) -> Rows:
+        given = {
+            key: np.ravel(values).tolist()
+            for key, values in (row.get_features() or {}).items()
+            if key in self.labels and values is not None
+        }
+        label = self._head.judged_label(stored_labels(self._config, given))
+        if label is not None:
+            predictions = row.get_predictions(self._model)
+            answers = {k: np.asarray(predictions[k]) for k in self._head.judged}
+            rows.append((label, answers))
+        return rows
+
+    def merge_accumulators(self, several: Iterable[Rows]) -> Rows:
+        return [row for rows in several for row in rows]
+
+    def extract_output(self, rows: Rows) -> dict[Any, float]:
+        found = {}
+        if rows:
+            answers = {
+                key: _stacked([row[key] for _, row in rows], key == self._head.name)
+                for key in self._head.judged
+            }
+            found = self._head.metrics([label for label, _ in rows], answers)
+        return {key: found.get(m, float("nan")) for m, key in self._keys.items()}
+
+
+def _stacked(values: list[np.ndarray], single: bool) -> np.ndarray:
+    """Rows as `metrics` takes them: texts as str, and a head's own answer without the
+    list of one that TFMA makes of it."""
+    stacked = np.stack([np.ravel(value) for value in values])
+    if stacked.dtype.kind in "OS":
+        texts = [text.decode("utf-8") for text in stacked.ravel().tolist()]
+        stacked = np.array(texts, object).reshape(stacked.shape)
+    return stacked[:, 0] if single else stacked

@@ -1,0 +1,150 @@
+"""What can be wrong between the parts of a config: names, references, stages."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from trainer.fusion_config import FilmFusion
+from trainer.head_config import ClassificationHead, RetrievalHead, VqaHead
+from trainer.input_config import AudioInput, ImageInput, TabularInput, TextInput
+from trainer.schema import named, nearest
+
+if TYPE_CHECKING:
+    from trainer.config import Config
+    from trainer.objective_config import ObjectivesConfig
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
+_RESERVED = (
+    "_present",
+    "_scores",
+    "_classes",
+    "_selected",
+    "_abstained",
+    "_embedding",
+)
+
+
+def name_problems(config: Config) -> Iterator[str]:
+    """Names that requests or answers could not use, or that are taken."""
+    seen: dict[str, str] = {}
+    for where, name in _all_names(config):
+        if not _NAME.fullmatch(name):
+            yield (
+                f"{where}: names are lower-case ASCII letters, digits and _,"
+                " starting with a letter; give `name:` beside `column:`."
+                f" Received: {name!r}"
+            )
+        for suffix in _RESERVED:
+            if name.endswith(suffix):
+                yield f"{where}: may not end in {suffix}, which answers use."
+        if name in seen:
+            yield f"{where}: the name {name!r} is taken by {seen[name]}."
+        seen[name] = where
+
+
+def _all_names(config: Config) -> Iterator[tuple[str, str]]:
+    for one in config.inputs:
+        yield f"inputs[{one.name}].name", one.name
+        if isinstance(one, TabularInput):
+            for column in (*one.numeric, *one.categorical):
+                name = column if isinstance(column, str) else column.name
+                yield f"inputs[{one.name}].{name}", name
+    for head in config.heads:
+        yield f"heads[{head.name}].name", head.name
+
+
+def reference_problems(config: Config) -> Iterator[str]:
+    """Names of inputs and heads that stand in other parts of the config."""
+    inputs = [one.name for one in config.inputs]
+    heads = [head.name for head in config.heads]
+    if isinstance(config.fusion, FilmFusion) and config.fusion.conditioned is not None:
+        yield from named(
+            "fusion.conditioned", config.fusion.conditioned, inputs, "input"
+        )
+    for head in config.heads:
+        where = f"heads[{head.name}]"
+        if isinstance(head, RetrievalHead):
+            for name in head.pair:
+                yield from named(f"{where}.pair", name, inputs, "input")
+        if isinstance(head, VqaHead) and head.question is not None:
+            texts = [one.name for one in config.inputs if isinstance(one, TextInput)]
+            yield from named(f"{where}.question", head.question, texts, "text input")
+    for i, threshold in enumerate(config.evaluation.thresholds):
+        if threshold.head is not None:
+            where = f"evaluation.thresholds[{i}].head"
+            yield from named(where, threshold.head, heads, "head")
+
+
+def stage_problems(config: Config) -> Iterator[str]:
+    """Stages that learn from nothing, share a name, or start from no earlier one."""
+    before: list[str] = []
+    for stage in config.resolved_stages():
+        where = f"stages[{stage.name}]." if config.stages else ""
+        chosen = dataclasses.asdict(stage.objectives)
+        if all(one is None for one in chosen.values()):
+            yield f"{where}objectives: at least one is needed."
+        yield from _objective_problems(config, stage.objectives, f"{where}objectives")
+        if stage.name in before:
+            yield f"{where}name: two stages have this name."
+        path = stage.base is not None and ("/" in stage.base or "." in stage.base)
+        if stage.base is not None and not path and stage.base not in before:
+            known = ", ".join(before) or "none"
+            yield (
+                f"{where}from: no earlier stage of that name, and no path."
+                f"{nearest(stage.base, before)} Earlier stages: {known}."
+                f" Received: {stage.base!r}"
+            )
+        before.append(stage.name)
+
+
+def _objective_problems(
+    config: Config, objectives: ObjectivesConfig, where: str
+) -> Iterator[str]:
+    """Objectives that ask for inputs or heads that are not there."""
+    names = [one.name for one in config.inputs]
+    for key in ("contrastive", "matching"):
+        one = getattr(objectives, key)
+        if one is None:
+            continue
+        for i, pair in enumerate(one.pairs or ()):
+            for name in pair:
+                yield from named(f"{where}.{key}.pairs[{i}]", name, names, "input")
+        views = getattr(one, "views", "inputs")
+        if len(names) < 2 and views == "inputs":
+            yield f"{where}.{key}: needs at least two inputs."
+    kinds = {
+        "masked_lm": ("text", TextInput),
+        "masked_image": ("image", ImageInput),
+        "masked_audio": ("audio", AudioInput),
+    }
+    for key, (word, kind) in kinds.items():
+        one = getattr(objectives, key)
+        if one is None:
+            continue
+        mine = [x.name for x in config.inputs if isinstance(x, kind)]
+        for name in one.inputs or ():
+            yield from named(f"{where}.{key}.inputs", name, mine, f"{word} input")
+        if not mine:
+            yield f"{where}.{key}: there is no {word} input."
+    image = objectives.masked_image
+    for x in config.inputs:
+        if image is None or not isinstance(x, ImageInput):
+            continue
+        chosen = image.inputs is None or x.name in image.inputs
+        if chosen and (x.height % image.patch or x.width % image.patch):
+            yield (
+                f"{where}.masked_image.patch: must divide the height and width of"
+                f" {x.name!r}, {x.height} x {x.width}. Received: {image.patch}"
+            )
+    if objectives.mixmatch is not None:
+        mine = [
+            h.name for h in config.heads
+            if isinstance(h, ClassificationHead) and not h.multi_label
+        ]  # fmt: skip
+        head = objectives.mixmatch.head or config.heads[0].name
+        yield from named(
+            f"{where}.mixmatch.head", head, mine, "head with one class per row"
+        )

@@ -1,0 +1,186 @@
+"""Ordinal regression: classes that have an order, by the probability of being above each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from trainer.config import OrdinalHead
+from trainer.heads._classes import class_index, judged_class
+from trainer.heads.base import Labels, PointwiseHead
+from trainer.modalities.base import Resources, Tensors
+
+
+@keras.saving.register_keras_serializable("polymodal")
+class CumulativeLogits(keras.layers.Layer):
+    """One direction, and thresholds that fall: [batch, dim] -> [batch, steps].
+
+    l_k = w x + b_k with b_1 > b_2 > ...: the gaps are softplus of free numbers, so
+    that the chance to be above a class never rises with the class.
+    """
+
+    def __init__(self, steps: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.steps = steps
+
+    def build(self, input_shape: Any) -> None:
+        self.kernel = self.add_weight(name="kernel", shape=(int(input_shape[-1]), 1))
+        self.bias = self.add_weight(
+            name="bias", shape=(self.steps,), initializer="zeros"
+        )
+
+    def call(self, x: Any) -> Any:
+        gaps = ops.softplus(self.bias[1:])
+        below = ops.concatenate([ops.zeros((1,), gaps.dtype), ops.cumsum(gaps)])
+        # Around their mean, the first number: the middle classes lead at the start.
+        thresholds = self.bias[0] + ops.mean(below) - below
+        return ops.matmul(x, self.kernel) + thresholds
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (*input_shape[:-1], self.steps)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "steps": self.steps}
+
+
+class Ordinal(PointwiseHead[OrdinalHead]):
+    """K ordered classes by K - 1 logits l_k, k = 0 .. K - 2.
+
+    coral (Cao, Mirjalili and Raschka 2020): P(y > k) = s(l_k), s the logistic function,
+    with one direction for all k, and L = -sum_k [y > k] log s(l_k) + [y <= k] log(1 -
+    s(l_k)). What they prove of the optimum, thresholds in order, is built in here.
+
+    corn (Shi, Cao and Raschka 2023): P(y > k | y >= k) = s(l_k), so that P(y > k) =
+    prod_{j <= k} s(l_j), and L takes k only where y >= k. It is -log P(y); the paper
+    divides by the number of (row, k) pairs of a batch, here by the number of rows.
+
+    Answers: `H` string [batch], the class in the middle of the distribution (the
+    highest with P(y >= class) > 1/2), `H_scores` float32 [batch, classes], which sum
+    to 1, and `H_classes` string of the same shape.
+    """
+
+    def __init__(self, config: OrdinalHead) -> None:
+        super().__init__(config)
+        self.size = len(config.classes) - 1
+
+    def label(self, values: Tensors) -> Tensors:
+        """Labels: int64 [batch], the class's rank from 0; -1 unknown."""
+        index, known = class_index(values[self.name], self.config.classes)
+        return {self.name: index, self.weight: known}
+
+    def layer(self, name: str, resources: Resources) -> Any:
+        if self.config.method == "corn":
+            return super().layer(name, resources)
+        return CumulativeLogits(self.size, dtype="float32", name=name)
+
+    def losses(self, label: Any, logits: Any, resources: Resources) -> Any:
+        steps = ops.arange(self.size)[None]
+        label = ops.cast(label, steps.dtype)[:, None]
+        above = ops.cast(label > steps, "float32")
+        # log s(l) = -softplus(-l), log(1 - s(l)) = -softplus(l)
+        each = above * ops.softplus(-logits) + (1 - above) * ops.softplus(logits)
+        if self.config.method == "corn":
+            each = ops.where(label >= steps, each, 0.0)
+        return ops.sum(each, axis=-1)
+
+    def _above(self, logits: Any) -> Any:
+        """P(y > k), [batch, K - 1]."""
+        chances = ops.sigmoid(logits)
+        return (
+            ops.cumprod(chances, axis=-1) if self.config.method == "corn" else chances
+        )
+
+    def trackers(self) -> dict[str, keras.metrics.Metric]:
+        names = (f"{self.name}_accuracy", f"{self.name}_mae")
+        return {name: keras.metrics.Mean(name=name) for name in names}
+
+    def track(
+        self,
+        trackers: dict[str, keras.metrics.Metric],
+        labels: Tensors,
+        logits: Any,
+        resources: Resources,
+    ) -> None:
+        """Share of right classes, and mean distance in ranks."""
+        chosen = ops.sum(ops.cast(self._above(logits) > 0.5, "float32"), axis=-1)
+        distance = ops.abs(chosen - ops.cast(labels[self.name], "float32"))
+        weights = labels[self.weight]
+        right = ops.cast(distance < 0.5, "float32")
+        trackers[f"{self.name}_accuracy"].update_state(right, sample_weight=weights)
+        trackers[f"{self.name}_mae"].update_state(distance, sample_weight=weights)
+
+    def answers(self, logits: tf.Tensor, resources: Resources) -> dict[str, tf.Tensor]:
+        classes = tf.constant(self.config.classes)
+        above = tf.convert_to_tensor(self._above(logits))
+        one = tf.ones_like(above[:, :1])
+        # Between 1 and 0, the chances fall: each class's share is one step.
+        bounds = tf.concat([one, above, tf.zeros_like(one)], axis=1)
+        scores = tf.maximum(bounds[:, :-1] - bounds[:, 1:], 0.0)
+        rank = tf.reduce_sum(tf.cast(above > 0.5, tf.int32), axis=-1)
+        return {
+            self.name: tf.gather(classes, rank),
+            f"{self.name}_scores": scores,
+            f"{self.name}_classes": tf.tile(classes[None], [tf.shape(logits)[0], 1]),
+        }
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        return (self.name, f"{self.name}_scores")
+
+    @property
+    def directions(self) -> dict[str, bool]:
+        return {
+            "accuracy": True,
+            "mae": False,
+            "quadratic_weighted_kappa": True,
+            "log_loss": False,
+        }
+
+    def judged_label(self, labels: Mapping[str, Any]) -> int | None:
+        return judged_class(self.name, labels, self.config.classes)
+
+    def row_scores(self, labels: Labels, answers: dict[str, np.ndarray]) -> np.ndarray:
+        """1.0 where the class is right."""
+        truth = [self.config.classes[i] for i in labels]
+        return np.asarray(answers[self.name] == np.array(truth), np.float64)
+
+    def constant_answers(self, labels: Labels) -> dict[str, np.ndarray]:
+        """The most frequent class, and the classes' frequencies."""
+        shares = np.bincount(labels, minlength=len(self.config.classes)) / len(labels)
+        classes = np.array(self.config.classes)
+        return {
+            self.name: np.full(len(labels), classes[shares.argmax()]),
+            f"{self.name}_scores": np.tile(shares, (len(labels), 1)),
+        }
+
+    def metrics(
+        self, labels: Labels, answers: dict[str, np.ndarray]
+    ) -> dict[str, float]:
+        """accuracy, mae (in ranks), log_loss and quadratic_weighted_kappa.
+
+        Kappa (Cohen 1968) is 1 for agreement and 0 for chance; where labels and
+        answers are one class all over, it is not defined and left out.
+        """
+        from sklearn import metrics
+
+        truth = np.asarray(labels)
+        chosen = np.array([self.config.classes.index(c) for c in answers[self.name]])
+        scores = answers[f"{self.name}_scores"].astype(np.float64)
+        ranks = range(len(self.config.classes))
+        out = {
+            "accuracy": np.mean(truth == chosen),
+            "mae": np.mean(np.abs(truth - chosen)),
+            "log_loss": metrics.log_loss(
+                truth, scores / scores.sum(-1, keepdims=True), labels=ranks
+            ),
+        }
+        if len({*truth.tolist(), *chosen.tolist()}) > 1:
+            out["quadratic_weighted_kappa"] = metrics.cohen_kappa_score(
+                truth, chosen, labels=ranks, weights="quadratic"
+            )
+        return {name: float(value) for name, value in out.items()}

@@ -1,0 +1,230 @@
+"""Retrieval: two inputs of a row are brought to embeddings that find each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from trainer.config import RetrievalHead
+from trainer.features import SHOWN, embedding_key
+from trainer.heads.base import Head, Labels
+from trainer.modalities.base import Resources, Tensors
+
+_FAR = -1e9
+_MAX_LOG_SCALE = math.log(100.0)
+_RECALL_AT = (1, 5, 10)
+_BLOCK = 1024
+"""Rows whose similarities to all others are held at a time."""
+
+
+@keras.saving.register_keras_serializable("polymodal")
+class AtMost(keras.constraints.Constraint):
+    """Cuts weights at a bound after each step, as CLIP does with its temperature."""
+
+    def __init__(self, bound: float) -> None:
+        self.bound = bound
+
+    def __call__(self, weight: Any) -> Any:
+        return ops.minimum(weight, self.bound)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"bound": self.bound}
+
+
+@keras.saving.register_keras_serializable("polymodal")
+class PairProjection(keras.layers.Layer):
+    """Two embeddings -> two unit vectors of size `dim` and the scale, side by side.
+
+    Call with float [batch, any] twice and bool [batch] twice, whether each is there;
+    gives [batch, 2 dim + 1]. What is absent becomes zeros.
+    """
+
+    def __init__(self, dim: int, temperature: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dim, self.temperature = dim, temperature
+
+    def build(self, first_shape: Any, second_shape: Any) -> None:
+        self.sides = [
+            keras.layers.Dense(
+                self.dim, use_bias=False, dtype=self.dtype_policy, name=name
+            )
+            for name in ("first", "second")
+        ]
+        for side, shape in zip(self.sides, (first_shape, second_shape), strict=True):
+            side.build(shape)
+        self.log_scale = self.add_weight(
+            name="log_scale",
+            shape=(),
+            initializer=keras.initializers.Constant(-math.log(self.temperature)),
+            constraint=AtMost(_MAX_LOG_SCALE),
+        )
+
+    def call(self, first: Any, second: Any, shown: Any, other: Any) -> Any:
+        units = []
+        for side, x, there in zip(
+            self.sides, (first, second), (shown, other), strict=True
+        ):
+            vector = side(x)
+            square = ops.sum(ops.square(vector), axis=-1, keepdims=True)
+            unit = vector * ops.rsqrt(ops.maximum(square, 1e-12))
+            units.append(ops.where(there[:, None], unit, 0.0))
+        scale = ops.zeros_like(units[0][:, :1]) + ops.exp(self.log_scale)
+        return ops.concatenate([*units, scale], axis=-1)
+
+    def compute_output_shape(self, first_shape: Any, second_shape: Any) -> Any:
+        return (*first_shape[:-1], 2 * self.dim + 1)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"dim": self.dim, "temperature": self.temperature}
+        return {**super().get_config(), **own}
+
+
+class Retrieval(Head[RetrievalHead]):
+    """L = -mean_i (log p_ii + log q_ii) / 2, over the pairs of a batch.
+
+    p and q are the softmax of s a_i . b_j over j and over i, a and b unit vectors, s =
+    1 / temperature learned and at most 100: the symmetric InfoNCE of CLIP (Radford et
+    al. 2021). Rows that lack a side are no pairs and nobody's negatives; modality
+    dropout takes sides away too.
+
+    Answers: `H_embedding_A` and `H_embedding_B`, float32 [batch, dim] of length 1 for
+    the two inputs A and B of `pair`; zeros where the input is absent.
+    """
+
+    def __init__(self, config: RetrievalHead) -> None:
+        super().__init__(config)
+        self.size = 2 * config.dim + 1
+
+    def label(self, values: Tensors) -> Tensors:
+        """Labels: zeros, known everywhere; the pairs themselves are what is learned."""
+        rows = tf.shape(next(iter(values.values())))[:1]
+        return {self.name: tf.zeros(rows), self.weight: tf.ones(rows)}
+
+    def reads(self, seen: Mapping[str, Any], inputs: Sequence[str]) -> tuple[Any, ...]:
+        pair = self.config.pair
+        embeddings = [seen[embedding_key(name)] for name in pair]
+        shown = [seen[SHOWN][:, inputs.index(name)] for name in pair]
+        return (*embeddings, *shown)
+
+    def layer(self, name: str, resources: Resources) -> Any:
+        one = self.config
+        return PairProjection(one.dim, one.temperature, dtype="float32", name=name)
+
+    def _similarities(self, logits: Any) -> tuple[Any, Any]:
+        """s a_i . b_j [batch, batch], far below where there is no pair; bool [batch]."""
+        dim = self.config.dim
+        a, b, scale = logits[:, :dim], logits[:, dim:-1], logits[:, -1:]
+        there = ops.logical_and(ops.any(a != 0, axis=-1), ops.any(b != 0, axis=-1))
+        both = ops.logical_and(there[:, None], there[None])
+        return ops.where(both, scale * ops.matmul(a, ops.transpose(b)), _FAR), there
+
+    def loss(self, labels: Tensors, logits: Any, resources: Resources) -> Any:
+        found, there = self._similarities(logits)
+        matches = ops.diagonal(found)
+        losses = [ops.logsumexp(found, axis=axis) - matches for axis in (0, 1)]
+        weights = ops.cast(there, "float32")
+        total = ops.sum(weights * (losses[0] + losses[1]) / 2)
+        return total / ops.maximum(ops.sum(weights), 1.0)
+
+    def trackers(self) -> dict[str, keras.metrics.Metric]:
+        name = f"{self.name}_found_in_batch"
+        return {name: keras.metrics.Mean(name=name)}
+
+    def track(
+        self,
+        trackers: dict[str, keras.metrics.Metric],
+        labels: Tensors,
+        logits: Any,
+        resources: Resources,
+    ) -> None:
+        """Share of pairs that are each other's nearest of the batch, either way."""
+        found, there = self._similarities(logits)
+        rows = ops.arange(ops.shape(found)[0])
+        right = [
+            ops.cast(ops.equal(ops.argmax(found, axis=axis), rows), "float32")
+            for axis in (0, 1)
+        ]
+        trackers[f"{self.name}_found_in_batch"].update_state(
+            (right[0] + right[1]) / 2, sample_weight=ops.cast(there, "float32")
+        )
+
+    def answers(self, logits: tf.Tensor, resources: Resources) -> dict[str, tf.Tensor]:
+        dim = self.config.dim
+        first, second = self.judged
+        return {first: logits[:, :dim], second: logits[:, dim : 2 * dim]}
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        return tuple(f"{self.name}_embedding_{name}" for name in self.config.pair)
+
+    @property
+    def directions(self) -> dict[str, bool]:
+        first, second = self.config.pair
+        ways = ("", f"_{first}_to_{second}", f"_{second}_to_{first}")
+        out: dict[str, bool] = {}
+        for way in ways:
+            out |= {f"recall_at_{k}{way}": True for k in _RECALL_AT}
+            out[f"median_rank{way}"] = False
+        return out
+
+    def judged_label(self, labels: Mapping[str, Any]) -> int:
+        return 0
+
+    def metrics(
+        self, labels: Labels, answers: dict[str, np.ndarray]
+    ) -> dict[str, float]:
+        """recall_at_1, _5, _10 and median_rank among all pairs given.
+
+        Each for A_to_B (an A looks for its B) and B_to_A; without a way, the mean of
+        both. Rows that lack a side take no part; without a pair, nothing is judged. A
+        rank is 1 + the number of others at least as near: equals count against.
+        """
+        a, b = (answers[key].astype(np.float64) for key in self.judged)
+        both = a.any(-1) & b.any(-1)
+        a, b = a[both], b[both]
+        if not len(a):
+            return {}
+        first, second = self.config.pair
+        out: dict[str, float] = {}
+        for way, ranks in (
+            (f"{first}_to_{second}", _ranks(a, b)),
+            (f"{second}_to_{first}", _ranks(b, a)),
+        ):
+            for k in _RECALL_AT:
+                out[f"recall_at_{k}_{way}"] = float(np.mean(ranks <= k))
+            out[f"median_rank_{way}"] = float(np.median(ranks))
+        ways = (f"{first}_to_{second}", f"{second}_to_{first}")
+        for name in (*(f"recall_at_{k}" for k in _RECALL_AT), "median_rank"):
+            out[name] = float(np.mean([out[f"{name}_{way}"] for way in ways]))
+        return {name: out[name] for name in self.directions}
+
+    def row_scores(self, labels: Labels, answers: dict[str, np.ndarray]) -> np.ndarray:
+        """Share of the two ways in which a row's partner is found first."""
+        a, b = (answers[key].astype(np.float64) for key in self.judged)
+        both = a.any(-1) & b.any(-1)
+        out = np.full(len(a), np.nan)
+        if both.any():
+            ranks = np.stack([_ranks(a[both], b[both]), _ranks(b[both], a[both])])
+            out[both] = (ranks <= _RECALL_AT[0]).mean(0)
+        return out
+
+    def constant_answers(self, labels: Labels) -> dict[str, np.ndarray]:
+        """One embedding for all: nothing is found, for equals count against."""
+        return {key: np.ones((len(labels), self.config.dim)) for key in self.judged}
+
+
+def _ranks(queries: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Rank of row i of `found` by its nearness to row i of `queries`, from 1."""
+    ranks = []
+    for start in range(0, len(queries), _BLOCK):
+        near = queries[start : start + _BLOCK] @ found.T
+        own = near[np.arange(len(near)), start + np.arange(len(near))]
+        # Its own place is among those at least as near: it is the 1.
+        ranks.append(np.sum(near >= own[:, None], axis=1))
+    return np.concatenate(ranks)

@@ -1,0 +1,122 @@
+"""MixMatch over the fused embedding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from trainer.config import MixMatchObjective
+from trainer.features import EMBEDDING, SHOWN, embedding_key, weight_key
+from trainer.modalities.base import Tensors
+from trainer.objectives.base import Objective
+from trainer.objectives.layers import mean_where
+from trainer.objectives.masked import _Seeds as Seeds
+
+_KNOTS = 2049
+
+
+def beta_quantiles(alpha: float) -> np.ndarray:
+    """Quantiles of Beta(alpha, alpha) at evenly spaced probabilities, float32."""
+    from scipy import stats
+
+    grid = np.linspace(0.0, 1.0, _KNOTS)
+    values: np.ndarray = stats.beta.ppf(grid, alpha, alpha).astype(np.float32)
+    return values
+
+
+def sharpened(scores: Any, temperature: float) -> Any:
+    """p_c ^ (1/T) / sum_j p_j ^ (1/T), over the last axis; stable for small p."""
+    logs = ops.log(ops.maximum(scores, 1e-12)) / temperature
+    return ops.softmax(logs, axis=-1)
+
+
+class Ramp(keras.layers.Layer):
+    """A factor that rises from 0 to 1 with the epochs; set between them."""
+
+    def build(self, input_shape: Any = None) -> None:
+        self.value = self.add_weight(
+            name="ramp", shape=(), dtype="float32", initializer="zeros", trainable=False
+        )
+
+
+class RampUp(keras.callbacks.Callback):
+    """Sets a Ramp: epoch / epochs of the ramp, at most 1; 1 at once without a ramp."""
+
+    def __init__(self, ramp: Ramp, epochs: int) -> None:
+        super().__init__()
+        self.ramp, self.epochs = ramp, epochs
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.ramp.value.assign(min(1.0, epoch / self.epochs) if self.epochs else 1.0)
+
+
+class MixMatch(Objective[MixMatchObjective]):
+    """L = L_x + ramp * unlabelled_weight * L_u (Berthelot et al. 2019).
+
+    1. Guess: the mean of the head's softmax over K views of the row, which differ by
+       augmentation, dropout and modality dropout; sharpened with temperature T. A
+       labelled row keeps its label. No gradient flows into a guess.
+    2. Mix: rows of the first view are mixed with a shuffle of the same batch, labelled
+       and unlabelled together: l ~ Beta(alpha, alpha), l' = max(l, 1 - l), z' = l' z_i
+       + (1 - l') z_j for the fused and each input's embedding z, and p' likewise. With
+       l' a row stays mostly what it was, so it stays labelled or unlabelled.
+    3. L_x = mean over labelled rows of -sum_c p'_c log softmax(logits(z'))_c;
+       L_u = mean over unlabelled rows of |p' - softmax(logits(z'))|^2 / classes.
+    """
+
+    def build(self, network: Any) -> None:
+        super().build(network)
+        self.head = self.whole.head(self.config.head)
+        self.seed = keras.random.SeedGenerator(self.whole.seed)
+        self.quantiles = tf.constant(beta_quantiles(self.config.alpha))
+        self.ramp = Ramp(name="mixmatch_ramp")
+        self.ramp.build()
+        self.layers = [self.ramp, Seeds(self.seed)]
+        self.mixed = [EMBEDDING, *(embedding_key(x.name) for x in self.whole.inputs)]
+
+    def callbacks(self, train_data: Any) -> list[keras.callbacks.Callback]:
+        return [RampUp(self.ramp, self.config.ramp_up_epochs)]
+
+    def loss(
+        self, x: Tensors, y: Tensors, outputs: Tensors, *, training: bool = True
+    ) -> Any:
+        name = self.head.name
+        views = [
+            self.network.trunk(x, training=training)
+            for _ in range(self.config.augmentations if training else 1)
+        ]
+        guesses = [ops.softmax(self.network.logits(view)[name]) for view in views]
+        guess = sharpened(sum(guesses) / len(guesses), self.config.temperature)
+        labelled = y[weight_key(name)] > 0
+        truth = ops.one_hot(ops.maximum(y[name], 0), guess.shape[-1])
+        target = ops.stop_gradient(ops.where(labelled[:, None], truth, guess))
+        other, share = self._partners(ops.shape(target)[0])
+
+        def mix(value: Any) -> Any:
+            by = ops.cast(share, value.dtype)
+            return by * value + (1 - by) * ops.take(value, other, axis=0)
+
+        seen = {key: mix(views[0][key]) for key in self.mixed}
+        seen[SHOWN] = views[0][SHOWN]
+        logits, target = self.network.logits(seen)[name], mix(target)
+        entropy = keras.losses.categorical_crossentropy(
+            target, logits, from_logits=True
+        )
+        squared = ops.mean(ops.square(target - ops.softmax(logits)), axis=-1)
+        unlabelled = mean_where(squared, ops.logical_not(labelled))
+        weight = self.config.unlabelled_weight * self.ramp.value
+        return mean_where(entropy, labelled) + weight * unlabelled
+
+    def _partners(self, rows: Any) -> tuple[Any, Any]:
+        """int32 [rows], a shuffle, and float32 [rows, 1], the share of the row itself."""
+        order = keras.random.uniform((rows,), seed=self.seed)
+        draw = keras.random.uniform((rows,), seed=self.seed) * (_KNOTS - 1)
+        below = ops.cast(ops.floor(draw), "int32")
+        low = ops.take(self.quantiles, below)
+        high = ops.take(self.quantiles, ops.minimum(below + 1, _KNOTS - 1))
+        share = low + (draw - ops.cast(below, "float32")) * (high - low)
+        return ops.argsort(order), ops.maximum(share, 1 - share)[:, None]
