@@ -14,6 +14,7 @@ from keras import ops
 from trainer.config import RetrievalHead
 from trainer.features import SHOWN, embedding_key
 from trainer.heads.base import Head, Labels
+from trainer.layers import AtMost
 from trainer.modalities.base import Resources, Tensors
 
 _FAR = -1e9
@@ -21,20 +22,6 @@ _MAX_LOG_SCALE = math.log(100.0)
 _RECALL_AT = (1, 5, 10)
 _BLOCK = 1024
 """Rows whose similarities to all others are held at a time."""
-
-
-@keras.saving.register_keras_serializable("polymodal")
-class AtMost(keras.constraints.Constraint):
-    """Cuts weights at a bound after each step, as CLIP does with its temperature."""
-
-    def __init__(self, bound: float) -> None:
-        self.bound = bound
-
-    def __call__(self, weight: Any) -> Any:
-        return ops.minimum(weight, self.bound)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"bound": self.bound}
 
 
 @keras.saving.register_keras_serializable("polymodal")
@@ -123,6 +110,16 @@ class Retrieval(Head[RetrievalHead]):
         there = ops.logical_and(ops.any(a != 0, axis=-1), ops.any(b != 0, axis=-1))
         both = ops.logical_and(there[:, None], there[None])
         return ops.where(both, scale * ops.matmul(a, ops.transpose(b)), _FAR), there
+
+    def cosines(self, pair: tuple[str, str], logits: Any) -> Any:
+        """float32 [batch, batch]: the first input of a row with the second of another.
+
+        Args:
+            pair: the head's two inputs, in any order.
+        """
+        a, b = logits[:, : self.config.dim], logits[:, self.config.dim : -1]
+        found = ops.matmul(a, ops.transpose(b))
+        return found if pair == tuple(self.config.pair) else ops.transpose(found)
 
     def loss(self, labels: Tensors, logits: Any, resources: Resources) -> Any:
         found, there = self._similarities(logits)

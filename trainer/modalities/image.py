@@ -13,6 +13,7 @@ from trainer.decoding import decode_picture, decode_rows, resize, to_channels
 from trainer.encoder_config import MlpEncoder, SmallConvEncoder
 from trainer.layers import AllTrue, Encoded, conv_stack, mlp, name_backbone, pool_map
 from trainer.modalities.base import Modality, Resources, Tensors
+from trainer.positions import PatchPositions
 
 
 class Image(Modality[ImageInput]):
@@ -43,6 +44,12 @@ class Image(Modality[ImageInput]):
 
         images, present = decode_rows(transformed[self.name], decode, self._shape)
         return {self.pixels: images * 255.0, self.present: present}
+
+    def positions(
+        self, resources: Resources, size: int | None = None
+    ) -> PatchPositions:
+        """Square patches of a side of `size` pixels."""
+        return PatchPositions(self.pixels, self._shape, size)
 
     def encoder(self, tensors: Tensors, dim: int, resources: Resources) -> Encoded:
         one, name = self.config, self.name
