@@ -10,7 +10,9 @@ _BLOCK = 65536
 """Rows whose distances to all centres are held at a time."""
 
 
-def k_means(vectors: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def k_means(
+    vectors: np.ndarray, count: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Lloyd's algorithm from k-means++ (Arthur and Vassilvitskii 2007), to the end.
 
     In TensorFlow: on 4,000 x 128 and 25, 50 or 100 clusters ten to forty times as fast

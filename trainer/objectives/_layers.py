@@ -53,7 +53,7 @@ class Scale(keras.layers.Layer):
         # A bound on the weight after each step, as CLIP does: a bound in the graph
         # would stop the gradient there for good.
         self.log_scale = self.add_weight(
-            name="log_scale_bias",
+            name="log_scale",
             shape=(),
             dtype="float32",
             initializer=keras.initializers.Constant(math.log(self.start)),

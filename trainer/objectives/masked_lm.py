@@ -55,7 +55,9 @@ class Masking(keras.layers.Layer):
         else:
             chosen = drawn_share(candidates, self.rate, seed)
         spoilt = ops.where(
-            fate < 0.8, self.where.mask_id, ops.where(fate < 0.9, self._others(ids), ids)
+            fate < 0.8,
+            self.where.mask_id,
+            ops.where(fate < 0.9, self._others(ids), ids),
         )
         return ops.where(chosen, spoilt, ids), chosen
 

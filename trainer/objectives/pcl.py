@@ -34,7 +34,10 @@ class Prototypes(keras.layers.Layer):
     def build(self, input_shape: Any = None) -> None:
         total = sum(self.clusters)
         self.centres = self.add_weight(
-            name="centres", shape=(total, self.dim), initializer="zeros", trainable=False
+            name="centres",
+            shape=(total, self.dim),
+            initializer="zeros",
+            trainable=False,
         )
         self.phi = self.add_weight(
             name="phi", shape=(total,), initializer="ones", trainable=False
