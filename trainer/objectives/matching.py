@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from trainer.config import MatchingObjective, RetrievalHead
+from trainer.config import Config, MatchingObjective, RetrievalHead
 from trainer.features import EMBEDDING, SHOWN, present_key
 from trainer.heads import heads
 from trainer.modalities import modalities
@@ -43,8 +43,11 @@ class Matching(Objective[MatchingObjective]):
         self.pairs: list[Pair] = [(pair[0], pair[1]) for pair in pairs]
         self.draws = Draws(self.whole.seed)
         self.layers = [self.draws]
+        self.retrieval = {pair: _retrieval(self.whole, pair) for pair in self.pairs}
         self.judges: dict[Pair, keras.layers.Dense] = {}
-        for pair in self.pairs:
+        for pair, head in self.retrieval.items():
+            if head is not None and head.config.match:
+                continue
             judge = keras.layers.Dense(
                 1, dtype="float32", name=f"matching_{pair[0]}_{pair[1]}"
             )
@@ -89,18 +92,10 @@ class Matching(Objective[MatchingObjective]):
             found = peer.similarities(pair, outputs)
             if found is not None:
                 return ops.stop_gradient(found)
-        for head in self._retrieval(pair):
+        head = self.retrieval[pair]
+        if head is not None:
             return ops.stop_gradient(head.cosines(pair, outputs[head.name]))
         return ops.zeros((rows, rows))
-
-    def _retrieval(self, pair: Pair) -> list[Any]:
-        """The retrieval heads of a pair."""
-        return [
-            head
-            for head in heads(self.whole)
-            if isinstance(head.config, RetrievalHead)
-            and set(head.config.pair) == set(pair)
-        ]
 
     def negatives(self, alike: Any, valid: Any) -> Any:
         """int32 [batch]: another valid row for each, drawn by likeness.
@@ -120,7 +115,9 @@ class Matching(Objective[MatchingObjective]):
 
     def _judged(self, pair: Pair, seen: Tensors) -> Any:
         """float32 [batch]: the logit of belonging together."""
-        return self.judges[pair](seen[EMBEDDING])[:, 0]
+        if pair in self.judges:
+            return self.judges[pair](seen[EMBEDDING])[:, 0]
+        return self.network.logits(seen)[self.retrieval[pair].name][:, -1]
 
     def _shown(self, pair: Pair, seen: Tensors) -> Any:
         names = list(self.inputs)
@@ -142,3 +139,14 @@ class Matching(Objective[MatchingObjective]):
                 out |= {key: x[key] for key in one.specs(self.resources)}
                 out[one.present] = ops.zeros_like(x[one.present])
         return out
+
+
+def _retrieval(config: Config, pair: Pair) -> Any | None:
+    """The retrieval head of a pair; the first that judges matches, if there are more."""
+    found = [
+        head
+        for head in heads(config)
+        if isinstance(head.config, RetrievalHead) and set(head.config.pair) == set(pair)
+    ]
+    found.sort(key=lambda head: not head.config.match)
+    return found[0] if found else None
