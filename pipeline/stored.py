@@ -8,7 +8,14 @@ from typing import Any
 
 from pipeline.rows import Row
 from trainer.config import Config
-from trainer.features import ID_KEY, NO_CLASS, features, labels_of, split_key
+from trainer.features import (
+    ID_KEY,
+    MEDIA,
+    NO_CLASS,
+    features,
+    labels_of,
+    split_key,
+)
 
 
 def rows_of_examples(config: Config, uri: str, split: str) -> Iterator[Row]:
@@ -28,7 +35,7 @@ def rows_of_examples(config: Config, uri: str, split: str) -> Iterator[Row]:
                 values[key] = stored[key].float_list.value[0]
             else:
                 raw = stored[key].bytes_list.value[0]
-                values[key] = raw if kind in ("image", "audio") else raw.decode("utf-8")
+                values[key] = raw if kind in MEDIA else raw.decode("utf-8")
         given = {
             label.key: (
                 stored[label.key].float_list.value

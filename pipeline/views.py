@@ -22,6 +22,7 @@ from trainer.config import (
     ConfigError,
     EvaluationConfig,
     ImageInput,
+    ImagesInput,
     ObjectivesConfig,
     OrdinalHead,
     RankingHead,
@@ -38,6 +39,7 @@ from trainer.schema import plain
 
 _STORED = {
     ImageInput: ("name", "column", "max_pixels"),
+    ImagesInput: ("name", "column", "separator", "max_frames", "max_pixels"),
     AudioInput: ("name", "column", "max_input_seconds"),
     TextInput: ("name", "column"),
 }
