@@ -180,13 +180,19 @@ def _config_of(client: Any) -> Config:
         AudioInput,
         ClassificationHead,
         ImageInput,
+        ImagesInput,
         TabularInput,
         TextInput,
     )
 
     kinds = dict(client.contract().inputs)
     inputs: list[Any] = []
-    made = {"image": ImageInput, "audio": AudioInput, "text": TextInput}
+    made = {
+        "image": ImageInput,
+        "images": ImagesInput,
+        "audio": AudioInput,
+        "text": TextInput,
+    }
     for name, kind in kinds.items():
         if kind in made:
             inputs.append(made[kind](name=name))

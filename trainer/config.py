@@ -46,6 +46,7 @@ from trainer.head_config import (
 from trainer.input_config import (
     AudioInput,
     ImageInput,
+    ImagesInput,
     InputConfig,
     TabularColumn,
     TabularInput,
@@ -94,6 +95,7 @@ __all__ = [
     "GatedFusion",
     "HeadConfig",
     "ImageInput",
+    "ImagesInput",
     "InputConfig",
     "IntegrityConfig",
     "LabelKind",
