@@ -20,6 +20,7 @@ from benchmarks.serving_limit import Limit, LimitPhase
 from benchmarks.serving_load import (
     PREDICT,
     CheckedClients,
+    LoadError,
     LoadResult,
     closed_loop,
     open_loop,
@@ -218,15 +219,24 @@ def checked(
     }
 
 
-def open_loops(target: Target, rate: float, seconds: float) -> list[dict[str, float]]:
-    """Poisson arrivals at fractions of `rate`, the closed loop's throughput."""
-    found = []
+def open_loops(target: Target, rate: float, seconds: float) -> list[dict[str, Any]]:
+    """Poisson arrivals at fractions of `rate`, the closed loop's throughput.
+
+    Where the server refused some, for its queue was full, `overloaded` is true and
+    there are no percentiles: a refusal is no fast answer.
+    """
+    found: list[dict[str, Any]] = []
     for fraction in (0.5, 0.7, 0.9):
-        load = target.open(fraction * rate, seconds)
+        try:
+            load = target.open(fraction * rate, seconds)
+        except LoadError:
+            found.append({"of_closed_loop": fraction, "overloaded": True})
+            continue
         span = load.started.max() - load.started.min()
         found.append(
             {
                 "of_closed_loop": fraction,
+                "overloaded": False,
                 "calls_per_s": len(load.seconds) / float(span),
                 **{f"p{p:g}_ms": load.percentile_ms(p) for p in (50, 90, 99, 99.9)},
             }

@@ -89,6 +89,12 @@ def _model(console: Console, name: str, one: dict[str, Any]) -> None:
         f"{1 / one['cpu_over_limit']:.3f}"
     )
     for opened in one["open_loop"]:
+        if opened["overloaded"]:
+            console.print(
+                f"open loop at {opened['of_closed_loop']:.1f} of the closed loop: more "
+                "than it could take; some calls were refused at once"
+            )
+            continue
         console.print(
             f"open loop at {opened['of_closed_loop']:.1f} of the closed loop, "
             f"{opened['calls_per_s']:.0f}/s: p50 {opened['p50_ms']:.1f}, p90 "
