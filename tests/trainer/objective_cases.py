@@ -88,3 +88,27 @@ def log_softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
 
 def softmax(x: np.ndarray) -> np.ndarray:
     return np.exp(log_softmax(x))
+
+
+class StandIn:
+    """A network of which the trunk is a function given, and a head's logits too.
+
+    Args:
+        trunk: a batch -> what the real trunk gives.
+        logits: what the trunk gives -> logits by head.
+        shapes: of what the trunk gives.
+    """
+
+    def __init__(self, trunk: Any, logits: Any, shapes: Mapping[str, Any]) -> None:
+        self._trunk, self._logits, self._shapes = trunk, logits, shapes
+        self.asked: list[Any] = []
+
+    def trunk(self, x: Any, training: bool) -> Any:
+        self.asked.append(x)
+        return self._trunk(x)
+
+    def logits(self, seen: Any) -> Any:
+        return self._logits(seen)
+
+    def shapes(self) -> Mapping[str, Any]:
+        return self._shapes
