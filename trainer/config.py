@@ -35,6 +35,7 @@ from trainer.fusion_config import (
 )
 from trainer.head_config import (
     ClassificationHead,
+    FoundThreshold,
     HeadConfig,
     LabelKind,
     OrdinalHead,
@@ -91,6 +92,7 @@ __all__ = [
     "DistillationObjective",
     "EvaluationConfig",
     "FilmFusion",
+    "FoundThreshold",
     "FusionConfig",
     "GatedFusion",
     "HeadConfig",

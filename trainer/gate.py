@@ -15,10 +15,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import ClassificationHead, Config, UserError
+from trainer.answers import answer, threshold
+from trainer.calibration import Calibration
+from trainer.config import Config, UserError
 from trainer.export import SIGNATURES
 from trainer.features import EMBEDDING, features
-from trainer.heads import heads
 from trainer.modalities import Resources
 from trainer.preprocessing import input_spec, preprocess
 
@@ -37,6 +38,7 @@ def check(
     resources: Resources,
     transform: Callable[[dict[str, Any]], dict[str, Any]],
     examples: Sequence[bytes],
+    calibration: Calibration | None = None,
 ) -> None:
     """Raises GateError unless the SavedModel answers as the trained model does.
 
@@ -44,6 +46,7 @@ def check(
         directory: the SavedModel.
         examples: serialized tf.Examples, at least one; real rows with some input
             missing make a sharper gate than made-up ones.
+        calibration: what was exported with it.
     """
     sparse = tf.io.parse_example(tf.constant(list(examples)), input_spec(config))
 
@@ -54,9 +57,8 @@ def check(
 
     tensors = prepare(sparse)
     outputs = model(tensors, training=False)
-    expected: dict[str, Any] = {}
-    for head in heads(config):
-        expected.update(head.answers(outputs[head.name], resources))
+    calibration = calibration or {}
+    expected: dict[str, Any] = answer(config, outputs, tensors, resources, calibration)
     raw = {
         f.key: _column(sparse[f.key], numeric=f.kind == "numeric")
         for f in features(config)
@@ -68,7 +70,7 @@ def check(
         "serving_tensors": {key: value.numpy() for key, value in tensors.items()},
         "embed": raw,
     }
-    undecided = undecided_rows(config, expected)
+    undecided = undecided_rows(config, expected, tensors, calibration)
     wanted = dict.fromkeys(("serving_default", "serving_raw"), expected)
     wanted["serving_tensors"] = expected
     wanted["embed"] = {EMBEDDING: outputs[EMBEDDING]}
@@ -120,13 +122,19 @@ def _run(
     return answers
 
 
-def undecided_rows(config: Config, answers: dict[str, Any]) -> dict[str, np.ndarray]:
+def undecided_rows(
+    config: Config,
+    answers: dict[str, Any],
+    tensors: dict[str, Any],
+    calibration: Calibration,
+) -> dict[str, np.ndarray]:
     """Output -> the rows that rounding may turn: a score on the threshold itself."""
     out = {}
     for head in config.heads:
-        if isinstance(head, ClassificationHead) and head.abstain_below is not None:
+        bound = threshold(config, head.name, tensors, calibration)
+        if bound is not None:
             top = np.asarray(answers[f"{head.name}_scores"]).max(axis=-1)
-            near = np.abs(top - head.abstain_below) <= TOLERANCE
+            near = np.abs(top - np.asarray(bound)) <= TOLERANCE
             out[f"{head.name}_abstained"] = near
     return out
 

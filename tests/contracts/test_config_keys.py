@@ -930,6 +930,7 @@ HERE = "tests/contracts/test_config_keys.py"
 _MODALITIES = "tests/contracts/test_modalities.py"
 _FUSIONS = "tests/contracts/test_fusion_keys.py"
 _ADAPTATION = "tests/trainer/test_adaptation.py"
+_CALIBRATION = "tests/trainer/test_calibration.py"
 _INTEGRITY = "tests/pipeline/test_integrity.py"
 _STAGES = "tests/trainer/test_stage_config.py"
 _DATASET = "tests/contracts/test_dataset.py"
@@ -1011,7 +1012,10 @@ COVERED: dict[str, str] = {
     **_under("inputs.tabular.categorical", "name column", HERE),
     **_under("heads.classification", "name column allow_missing separator", HERE),
     **_under("heads.classification", "classes multi_label class_weights", _HEADS),
-    **_under("heads.classification", "label_smoothing weight abstain_below", _HEADS),
+    **_under("heads.classification", "label_smoothing weight", _HEADS),
+    **_under("heads.classification", "calibrate abstain_below", _CALIBRATION),
+    **_under("heads.classification.abstain_below", "coverage risk", _CALIBRATION),
+    "heads.ordinal.calibrate": _CALIBRATION,
     **_under("heads.classification", "auxiliary_weight late_fusion", _MODEL),
     **_under("heads.regression", "name column allow_missing", HERE),
     **_under("heads.regression", "loss weight", _HEADS),

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tests.trainer import samples
 from tests.trainer.conftest import Clinic
+from trainer.calibration import Fitted, from_json
 from trainer.config import load
 from trainer.export import SIGNATURES, export, sample_row, to_example
 from trainer.features import features
@@ -25,6 +26,8 @@ ANSWERS = {
     "disease", "disease_scores", "disease_classes", "disease_abstained", "score",
     "photo_present", "voice_present", "note_present", "facts_present",
 }  # fmt: skip
+COMPLETE = [i not in (1, 2, 3, 5) for i in range(12)]  # these lack an input each
+FITTED = {"disease": Fitted({}, {"": 1.0, "facts+note+photo+voice": 1.5})}
 
 
 def trained_model(clinic: Clinic, seed: int = 0) -> keras.Model:
@@ -36,7 +39,8 @@ def trained_model(clinic: Clinic, seed: int = 0) -> keras.Model:
 
 
 def write(clinic: Clinic, model: keras.Model, folder: Path) -> str:
-    export(clinic.config, model, clinic.resources, clinic.layer, str(folder))
+    given = (clinic.config, model, clinic.resources, clinic.layer)
+    export(*given, str(folder), FITTED)
     return str(folder)
 
 
@@ -105,7 +109,9 @@ def test_answers_are_the_keras_models(
     )
     tensors = prepare(parsed)
     outputs = {k: np.asarray(v, np.float64) for k, v in model(tensors).items()}
-    powers = np.exp(outputs["disease"] - outputs["disease"].max(-1, keepdims=True))
+    # Rows that have every input have a temperature of their own.
+    logits = outputs["disease"] / np.where(COMPLETE, 1.5, 1.0)[:, None]
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
     scores = powers / powers.sum(-1, keepdims=True)
     known = np.array([i for i in range(12) if i != 7], float)
     number = outputs["score"][:, 0] * known.std() + known.mean()
@@ -263,13 +269,27 @@ def test_the_warm_up_requests_run_and_hold_nobodys_data(
 
 def gate(clinic: Clinic, model: keras.Model, directory: str) -> None:
     chosen = clinic.examples[:6]
-    check(directory, clinic.config, model, clinic.resources, clinic.layer, chosen)
+    given = (clinic.config, model, clinic.resources, clinic.layer)
+    check(directory, *given, chosen, FITTED)
 
 
 def test_the_gate_lets_a_good_export_pass(
     clinic: Clinic, model: keras.Model, exported: str
 ) -> None:
     gate(clinic, model, exported)
+
+
+def test_the_calibration_lies_beside_the_model(exported: str) -> None:
+    path = Path(exported, "assets.extra", "polymodal_calibration.json")
+    assert from_json(path.read_text(encoding="utf-8")) == FITTED
+
+
+def test_the_gate_stops_another_calibration(
+    clinic: Clinic, model: keras.Model, exported: str
+) -> None:
+    given = (clinic.config, model, clinic.resources, clinic.layer)
+    with pytest.raises(GateError, match="'disease_scores' differs"):
+        check(exported, *given, clinic.examples[:6], {})
 
 
 def test_the_gate_stops_another_models_variables(clinic: Clinic, exported: str) -> None:
@@ -281,7 +301,9 @@ def test_a_score_at_the_threshold_of_abstention_may_be_answered_either_way() -> 
     # abstain_below is 0.82, the tolerance 1e-4.
     tops = np.array([0.81, 0.81995, 0.82, 0.82005, 0.83])
     scores = np.stack([tops, (1 - tops) / 2, (1 - tops) / 2], axis=1)
-    got = undecided_rows(samples.clinic_config(), {"disease_scores": scores})
+    config = samples.clinic_config()
+    tensors = {f"{one.name}_present": tf.ones(5, tf.bool) for one in config.inputs}
+    got = undecided_rows(config, {"disease_scores": scores}, tensors, {})
     assert {key: rows.tolist() for key, rows in got.items()} == {
         "disease_abstained": [False, True, True, True, False]
     }

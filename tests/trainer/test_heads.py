@@ -191,40 +191,6 @@ def test_answers_of_several_classes() -> None:
     np.testing.assert_allclose(got["y_scores"][0], sigmoid(np.array([2.0, -1, 1])))
 
 
-@pytest.mark.parametrize(
-    ("multi_label", "logits", "abstain_below", "wanted"),
-    [
-        # softmax of [ln 3, ln 1, ln 1] is [0.6, 0.2, 0.2]; of zeros it is thirds.
-        (False, [[math.log(3), 0, 0], [0, 0, 0]], 0.5, [False, True]),
-        (False, [[math.log(3), 0, 0], [0, 0, 0]], 0.61, [True, True]),
-        (False, [[math.log(3), 0, 0], [0, 0, 0]], 0.0, [False, False]),
-        # sigmoid of ln 3 is 0.75, of -ln 3 is 0.25: below it where every class is.
-        (True, [[-9, math.log(3), -9], [-math.log(3), -9, -9]], 0.4, [False, True]),
-    ],
-)
-def test_a_row_whose_top_score_is_below_abstain_below_is_marked(
-    multi_label: bool, logits: Any, abstain_below: float, wanted: list[bool]
-) -> None:
-    head = one_class(multi_label=multi_label, abstain_below=abstain_below)
-    got = head.answers(tf.constant(logits, tf.float32), Resources())
-    assert got["y_abstained"].dtype == tf.bool
-    assert got["y_abstained"].numpy().tolist() == wanted
-    # The class is answered all the same: the caller decides what to do with it.
-    plain = one_class(multi_label=multi_label)
-    usual = plain.answers(tf.constant(logits, tf.float32), Resources())
-    assert set(got) == {*usual, "y_abstained"}
-    assert got["y"].numpy().tolist() == usual["y"].numpy().tolist()
-
-
-@pytest.mark.parametrize("value", [-0.1, 1.1])
-def test_abstain_below_is_a_score(value: float) -> None:
-    (problem,) = ClassificationHead("y", ("a", "b"), abstain_below=value).problems()
-    assert problem == f"abstain_below: must be in [0, 1]. Received: {value}"
-    for fine in (0.0, 1.0, None):
-        head = ClassificationHead("y", ("a", "b"), abstain_below=fine)
-        assert not list(head.problems())
-
-
 def test_a_number_is_answered_in_its_own_units() -> None:
     got = number().answers(tf.constant([[0.5], [-1.0]]), STATISTICS)
     np.testing.assert_allclose(got["y"], [12.0, 6.0])

@@ -23,9 +23,8 @@ class Classification(PointwiseHead[ClassificationHead]):
 
     Answers: `H` string [batch] (the class, or the chosen classes joined by the
     separator), `H_scores` float32 [batch, classes], `H_classes` string of the same
-    shape; multi-label also `H_selected` bool of the same shape; with `abstain_below`
-    also `H_abstained` bool [batch], true where the highest score is below it (Chow,
-    "On optimum recognition error and reject tradeoff", 1970).
+    shape; multi-label also `H_selected` bool of the same shape. See `trainer.answers`
+    for what is done before and after.
     """
 
     def __init__(self, config: ClassificationHead) -> None:
@@ -118,7 +117,6 @@ class Classification(PointwiseHead[ClassificationHead]):
                 self.name: tf.gather(classes, tf.argmax(logits, axis=-1)),
                 f"{self.name}_scores": scores,
                 f"{self.name}_classes": names,
-                **self._abstained(scores),
             }
         scores = tf.nn.sigmoid(logits)
         selected = scores > _THRESHOLD
@@ -130,14 +128,7 @@ class Classification(PointwiseHead[ClassificationHead]):
             f"{self.name}_scores": scores,
             f"{self.name}_classes": names,
             f"{self.name}_selected": selected,
-            **self._abstained(scores),
         }
-
-    def _abstained(self, scores: tf.Tensor) -> dict[str, tf.Tensor]:
-        if self.config.abstain_below is None:
-            return {}
-        top = tf.reduce_max(scores, axis=-1)
-        return {f"{self.name}_abstained": top < self.config.abstain_below}
 
     @property
     def judged(self) -> tuple[str, ...]:
