@@ -27,7 +27,8 @@ class Learner(keras.Model):
         super().__init__(**kwargs)
         self.model = network.model
         self.network = network
-        self.objectives = objectives(config, resources)
+        # Any: each has attributes of its own, which callers look at.
+        self.objectives: dict[str, Any] = dict(objectives(config, resources))
         for objective in self.objectives.values():
             objective.build(network, self.objectives)
         # Keras finds the objectives' weights through this list.

@@ -79,12 +79,16 @@ class MatchedPair(PairProjection):
     Call with the fused embedding, float [batch, any], as fifth; gives [batch, 2 dim + 2].
     """
 
-    def build(self, first_shape: Any, second_shape: Any, fused_shape: Any) -> None:
+    def build(  # type: ignore[override]  # one input more
+        self, first_shape: Any, second_shape: Any, fused_shape: Any
+    ) -> None:
         super().build(first_shape, second_shape)
         self.judge = keras.layers.Dense(1, dtype=self.dtype_policy, name="judge")
         self.judge.build(fused_shape)
 
-    def call(self, first: Any, second: Any, shown: Any, other: Any, fused: Any) -> Any:
+    def call(  # type: ignore[override]  # one input more
+        self, first: Any, second: Any, shown: Any, other: Any, fused: Any
+    ) -> Any:
         pair = super().call(first, second, shown, other)
         return ops.concatenate([pair, self.judge(fused)], axis=-1)
 

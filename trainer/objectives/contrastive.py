@@ -157,4 +157,5 @@ class Contrastive(Objective[ContrastiveObjective]):
             self.fused(self.network.trunk(view, training=training)[EMBEDDING])
             for view in (positive, negative)
         ]
-        return log_ratio(anchor, *views, 1.0 / self.config.temperature, valid)
+        scale = 1.0 / self.config.temperature
+        return log_ratio(anchor, views[0], views[1], scale, valid)

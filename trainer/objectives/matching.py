@@ -117,7 +117,9 @@ class Matching(Objective[MatchingObjective]):
         """float32 [batch]: the logit of belonging together."""
         if pair in self.judges:
             return self.judges[pair](seen[EMBEDDING])[:, 0]
-        return self.network.logits(seen)[self.retrieval[pair].name][:, -1]
+        head = self.retrieval[pair]
+        assert head is not None  # a pair without a judge of its own has a head
+        return self.network.logits(seen)[head.name][:, -1]
 
     def _shown(self, pair: Pair, seen: Tensors) -> Any:
         names = list(self.inputs)
