@@ -12,7 +12,7 @@ import tensorflow as tf
 from trainer.config import ParameterGroup, TrainingConfig
 
 # Biases and gains have no scale to decay (as in BERT's and ViT's training).
-_NO_DECAY = ("bias", "gamma", "beta", "token")
+_NO_DECAY = ("bias", "gamma", "beta", "token", "log_scale")
 
 
 class GroupedAdamW(keras.optimizers.AdamW):
