@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-gpu run test test-slow test-gpu lint format types docs lock clean
+.PHONY: help setup setup-gpu tools run test test-slow test-gpu lint format types docs lock clean
 
 BIN := .venv/bin
 SOURCES := trainer pipeline serving scripts tests benchmarks setup.py
@@ -23,13 +23,16 @@ setup: ## make .venv: Python 3.10, the locked packages, polymodal itself
 setup-gpu: ## the same with CUDA libraries, for NVIDIA GPUs
 	@POLYMODAL_LOCK=requirements-gpu.lock ./scripts/setup.sh
 
+tools: ## Debian programs that tests drive: promtool, Chromium, h2load
+	@scripts/install_tools.sh || [ $$? -eq 3 ]
+
 run: setup ## make the demo data, train on it, evaluate, push: build/demo
 	$(BIN)/polymodal demo --output build/demo
 
-test: setup lint types ## lint, types and the fast tests: what .ci/run runs
+test: setup tools lint types ## lint, types and the fast tests: what .ci/run runs
 	$(PYTEST) -m "not slow and not e2e and not gpu" --durations=15
 
-test-slow: setup ## the slow and end-to-end tests
+test-slow: setup tools ## the slow and end-to-end tests
 	$(PYTEST) -m "(slow or e2e) and not gpu" --durations=15
 
 test-gpu: setup-gpu ## the tests that need an NVIDIA GPU

@@ -19,7 +19,10 @@ setup(
     # Said aloud, so that an editable install is this folder on the path, not a list of
     # the packages there were that day.
     package_dir={"": "."},
-    package_data={"pipeline": ["demo.yaml"]},
+    package_data={
+        "pipeline": ["demo.yaml"],
+        "serving": ["deploy/prometheus/*.yml", "deploy/grafana/*.json"],
+    },
     packages=find_packages(include=["trainer*", "pipeline*", "serving*"]),
     install_requires=[
         "tensorflow>=2.16.2,<2.17",

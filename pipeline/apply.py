@@ -63,7 +63,7 @@ def evaluate(
     Raises:
         ModelError: no such model, or no row to judge on.
     """
-    from pipeline.evaluation import judge
+    from pipeline.judging import judge
     from serving.client import LocalModel
 
     directory = newest_version(model)
@@ -123,6 +123,8 @@ def predict(
     target: str | None = None,
     config: Config | None = None,
     batch_size: int = 32,
+    ca_cert: str | None = None,
+    token: str | None = None,
 ) -> dict[str, int]:
     """Writes one JSON line per row of a manifest: its id and the model's answers.
 
@@ -135,10 +137,13 @@ def predict(
         config: maps columns to inputs; None = the model's own, and for a target a
             manifest whose columns are called as the model's inputs.
 
+        ca_cert: PEM file that a target's TLS is checked by; None = no TLS.
+        token: the bearer token that a target asks for.
+
     Returns:
         `rows` and `errors`.
     """
-    from serving.client import Client, LocalModel
+    from serving.client import Client, LocalModel, tls_credentials
 
     if (model is None) == (target is None):
         raise ModelError("give either a model or a target.")
@@ -149,7 +154,12 @@ def predict(
         asked = LocalModel(directory, max_batch_size=batch_size)
     else:
         assert target is not None
-        asked = Client(target, max_batch_size=batch_size)
+        asked = Client(
+            target,
+            max_batch_size=batch_size,
+            credentials=tls_credentials(ca_cert) if ca_cert else None,
+            token=token,
+        )
         config = config or _config_of(asked)
     counts = {"rows": 0, "errors": 0}
     rows = iter_rows(config, manifest, labels=False)

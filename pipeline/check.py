@@ -13,6 +13,8 @@ from typing import Any
 
 from pipeline.check_heads import head_lines, head_notes, head_problems, take_labels
 from pipeline.facts import Facts, Range
+from pipeline.integrity.findings import find
+from pipeline.integrity.rows import Collector
 from pipeline.manifest import Manifest, ManifestError
 from pipeline.quarantine import Counts, reason_lines
 from pipeline.rows import Quarantined, Row, iter_rows
@@ -34,6 +36,7 @@ class Report:
       names: By label of texts or groups and split, rows per text or group.
       pairs: By retrieval head and split, rows with both inputs.
       lines: Targets, names and pairs in words.
+      warnings: What may spoil the result although all can be read.
       dropped: By feature key, frames that could not be read and are left out.
       problems: What must be corrected; empty = good to train.
       notes: What is worth knowing.
@@ -47,6 +50,7 @@ class Report:
     names: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
     pairs: dict[str, Counter[str]] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -77,12 +81,15 @@ def check(config: Config, manifest: str, progress: bool = False) -> Report:
         observe=lambda feature, value: report.facts[feature.key].take(value),
         scanned=scanned,
     )
+    collector = Collector(config, scanned)
     with _bar(scanned.rows, progress) as advance:
         for row in rows:
             if isinstance(row, Quarantined):
                 report.counts.take(row)
             else:
                 _take(report, config, row)
+                if collector.wants(row.id):
+                    collector.take(row)
             advance()
     _order(report.counts.splits, scanned.splits)
     counted: list[dict[str, Any]] = [
@@ -94,6 +101,9 @@ def check(config: Config, manifest: str, progress: bool = False) -> Report:
     report.lines += head_lines(report, config)
     report.problems += _problems(report, config, manifest)
     report.notes += _notes(report, config)
+    for finding in find(config, collector.finish(manifest), scanned):
+        where = {"error": report.problems, "warn": report.warnings}
+        where.get(finding.level, report.notes).append(finding.text)
     return report
 
 
@@ -156,10 +166,6 @@ def _notes(report: Report, config: Config) -> Iterator[str]:
         yield from head_notes(report, head, split.train, split.eval)
     for key, count in report.dropped.items():
         yield f"{key}: {count:,} frames cannot be read and are left out of their rows."
-    for key, facts in report.facts.items():
-        value = facts.ranges.get("value")
-        if value and value.count > 1 and value.low == value.high:
-            yield f"{key}: column {facts.feature.column!r} is {value} in every row."
 
 
 @contextmanager

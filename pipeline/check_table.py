@@ -28,6 +28,8 @@ def render(report: Report, console: Console) -> None:
         )
     for note in report.notes:
         console.print(f"[yellow]note[/yellow] {escape(note)}")
+    for warning in report.warnings:
+        console.print(f"[bold red]warning[/] {escape(warning)}")
     for problem in report.problems:
         console.print(f"[red]problem[/red] {escape(problem)}")
     if report.problems:

@@ -169,6 +169,8 @@ def evaluate(
 @click.option("--data", "manifest", required=True, help="Manifest of rows.")
 @click.option("--output", required=True, help="JSON lines file to write.")
 @click.option("--config", "config_file", help="Maps columns to the inputs of a target.")
+@click.option("--ca-cert", help="PEM file that the target's TLS is checked by.")
+@click.option("--token-file", help="File that holds the target's bearer token.")
 @_explained
 def predict(
     model: str | None,
@@ -176,17 +178,58 @@ def predict(
     manifest: str,
     output: str,
     config_file: str | None,
+    ca_cert: str | None,
+    token_file: str | None,
 ) -> None:
     """Predict every row, with a model in this process or through a server."""
     from pipeline.apply import predict as run_predict
     from trainer.config import load
 
     config = load(config_file) if config_file else None
+    token = Path(token_file).read_text("utf-8").strip() if token_file else None
     console = Console()
     counts = run_predict(
-        manifest, output, console, model=model, target=target, config=config
+        manifest,
+        output,
+        console,
+        model=model,
+        target=target,
+        config=config,
+        ca_cert=ca_cert,
+        token=token,
     )
     console.print(f"{counts['rows']} rows, {counts['errors']} unreadable, to {output}")
+
+
+@main.command()
+@click.option("--logs", required=True, help="Folder or path prefix of request logs.")
+@click.option(
+    "--baseline", required=True, help="As in summary.json, or a pushed model."
+)
+@click.option(
+    "--model", help="SavedModel that embeds the inputs, if it lies elsewhere."
+)
+@click.option("--config", help="YAML whose `monitoring:` and redactions count instead.")
+@click.option("--since", help="Only what was logged since: 24h, 7d, 2026-11-30T08:00.")
+@click.option("--output", help="JSON file of the report.")
+@click.option("--textfile", help="Gauges, for the node exporter's textfile collector.")
+@click.option("--metrics_port", type=int, help="Gauges over HTTP; needs --interval.")
+@click.option("--interval", type=click.FloatRange(1), help="Seconds between two runs.")
+@_explained
+def monitor(
+    logs: str, baseline: str, model: str | None, config: str | None, since: str | None,
+    **outputs: Any,
+) -> None:  # fmt: skip
+    """Compare logged requests with what the model saw when it was judged.
+
+    Exit status 0: no drift; 3: drift; 2: it could not be told.
+    """
+    from pipeline.monitor import Monitor, watch
+    from trainer.config import load
+
+    given = load(config) if config else None
+    watched = Monitor(logs, baseline, model, given, since)
+    sys.exit(watch(watched, Console(), **outputs))
 
 
 @main.command(
@@ -199,6 +242,70 @@ def serve(flags: tuple[str, ...]) -> None:
     from serving.server import main as serve_main
 
     sys.exit(serve_main(list(flags)))
+
+
+@main.command()
+@click.argument("config")
+@click.option(
+    "--models",
+    required=True,
+    metavar="PLACE",
+    help="Folder of version folders, gs://, s3:// or pvc://CLAIM/PATH.",
+)
+@click.option("--output", default="deploy", show_default=True, help="Folder to write.")
+@click.option(
+    "--target",
+    type=click.Choice(["compose", "kubernetes", "kserve", "all"]),
+    default="all",
+    show_default=True,
+)
+@click.option("--gpu", is_flag=True, help="The GPU variant of each file.")
+@click.option(
+    "--server",
+    type=click.Choice(["tensorflow", "polymodal"]),
+    default="tensorflow",
+    show_default=True,
+    help="The stock tensorflow/serving, or the server of this package.",
+)
+@click.option("--force", is_flag=True, help="Overwrite files that were edited.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE")
+@_explained
+def deploy(
+    config: str,
+    models: str,
+    output: str,
+    target: str,
+    gpu: bool,
+    server: Any,
+    force: bool,
+    overrides: tuple[str, ...],
+) -> None:
+    """Write compose, Kubernetes and KServe files that serve a pushed model.
+
+    They follow the config's `serving:` section. What to type next is printed, and
+    stands in NEXT_STEPS.md.
+    """
+    from pipeline.deploy.plan import Models, Plan
+    from pipeline.deploy.write import TARGETS, write
+    from trainer.config import load
+
+    plan = Plan(load(config, overrides), Models(models), server, gpu)
+    targets = TARGETS if target == "all" else (target,)
+    written = write(plan, targets, Path(output), force)
+    click.echo(f"wrote {len(written)} files to {output}\n")
+    click.echo((Path(output) / "NEXT_STEPS.md").read_text(encoding="utf-8"), nl=False)
+
+
+@main.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("flags", nargs=-1, type=click.UNPROCESSED)
+def playground(flags: tuple[str, ...]) -> None:
+    """Open a web page over a served model; takes the flags of serving.playground."""
+    from serving.playground import main as playground_main
+
+    sys.exit(playground_main(list(flags)))
 
 
 @main.command()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pipeline import infer as guess
 from pipeline.infer import Media
-from pipeline.leaks import Leaks, find_leaks
+from pipeline.integrity.columns import Leaks, find_leaks
 from pipeline.manifest import ManifestError
 from pipeline.profile import Column, Profile
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
-
-import numpy as np
 
 from trainer.config import (
     ClassificationHead,
@@ -15,7 +11,7 @@ from trainer.config import (
     HeadConfig,
     Threshold,
 )
-from trainer.features import SLICE_PREFIX, features, subset_name, weight_key
+from trainer.features import SLICE_PREFIX, weight_key
 from trainer.heads import HEADS
 
 DEFAULT_WORSENING = 0.01
@@ -186,70 +182,3 @@ def _tfma_threshold(threshold: Threshold, *, higher: bool) -> Any:
         )
         change.absolute.value = (-1 if higher else 1) * threshold.max_worsening
     return out
-
-
-def subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Every non-empty set of inputs, single ones first."""
-    for size in range(1, len(names) + 1):
-        yield from itertools.combinations(sorted(names), size)
-
-
-def judge(config: Config, model: Any, rows: Iterable[Any]) -> dict[str, Any]:
-    """Metrics on labelled rows: as they are, and with only some inputs shown.
-
-    Args:
-        config: the model's config.
-        model: a serving.client.LocalModel or Client.
-        rows: pipeline.rows.Row; kept in memory with their media.
-
-    Returns:
-        `examples`, `metrics` and `metrics_by_inputs` ("audio+image" -> metrics); a
-        subset is judged on the labelled rows where at least one of its inputs is
-        present, and each entry counts these `examples`. With one head the metrics stand alone, with
-        several each is called HEAD/METRIC.
-    """
-    rows = list(rows)
-    names = [one.name for one in config.inputs]
-    by_inputs = {}
-    for subset in subsets(names):
-        keys = {f.key for f in features(config) if f.input in subset}
-        shown = [row for row in rows if keys & set(row.values)]
-        by_inputs[subset_name(subset)] = _metrics(config, model, shown, keys)
-    everything = by_inputs[subset_name(names)]
-    return {
-        "examples": everything["examples"],
-        "metrics": {k: v for k, v in everything.items() if k != "examples"},
-        "metrics_by_inputs": by_inputs,
-    }
-
-
-def _metrics(
-    config: Config, model: Any, rows: Sequence[Any], keys: set[str]
-) -> dict[str, Any]:
-    heads = [HEADS[one.kind](one) for one in config.heads]
-    labels = [[head.judged_label(row.labels) for row in rows] for head in heads]
-    judged = [i for i in range(len(rows)) if any(one[i] is not None for one in labels)]
-    rows, labels = [rows[i] for i in judged], [[o[i] for i in judged] for o in labels]
-    out: dict[str, Any] = {"examples": len(rows)}
-    if not rows:
-        return out
-    answers = model.predict(
-        [{k: v for k, v in row.values.items() if k in keys} for row in rows]
-    )
-    for head, truth in zip(heads, labels, strict=True):
-        known = [i for i, label in enumerate(truth) if label is not None]
-        if not known:
-            continue
-        mine = {
-            key: np.array([_plain(answers[i][key]) for i in known])
-            for key in head.judged
-        }
-        prefix = "" if len(heads) == 1 else f"{head.name}/"
-        for name, value in head.metrics([truth[i] for i in known], mine).items():
-            out[prefix + name] = value
-    return out
-
-
-def _plain(answer: Any) -> Any:
-    """Scores by class, as a client gives them, in the order of the classes."""
-    return list(answer.values()) if isinstance(answer, dict) else answer

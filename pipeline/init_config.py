@@ -18,7 +18,14 @@ from trainer.config import from_mapping
 
 _MAX_SIDE = 128
 _MAX_FRAMES = 32
-_RESERVED = ("_present", "_scores", "_classes", "_selected", "_embedding")
+_RESERVED = (
+    "_present",
+    "_scores",
+    "_classes",
+    "_selected",
+    "_abstained",
+    "_embedding",
+)
 
 
 def write(manifest: str, output: str, force: bool = False) -> None:

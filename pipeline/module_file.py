@@ -35,7 +35,7 @@ def run_fn(fn_args: Any) -> None:
     """Trainer's function: trains, exports, and lets nothing past the load gate."""
     import tensorflow_transform as tft
 
-    from trainer import dataset, export, gate, train
+    from trainer import calibration, dataset, export, gate, train
     from trainer.config import from_json, stage_from_json
     from trainer.resources import load_resources
 
@@ -81,12 +81,16 @@ def run_fn(fn_args: Any) -> None:
         base=base,
         say=_LOG.info,
     )
+    fitted = calibration.calibrate(config, trained.model, resources, selection)
+    for head, one in fitted.items():
+        if one.temperatures:
+            _LOG.info("head %s: temperature %.3f", head, one.temperature(()))
     directory = fn_args.serving_model_dir
     _LOG.info("exporting")
-    export.export(config, trained.model, resources, layer, directory)
+    export.export(config, trained.model, resources, layer, directory, fitted)
     _LOG.info("load gate: every signature through the TF1-style loader")
     examples = dataset.first_records(selection_files or train_files, 8)
-    gate.check(directory, config, trained.model, resources, layer, examples)
+    gate.check(directory, config, trained.model, resources, layer, examples, fitted)
     report = {
         "history": trained.history,
         "resumed_from_epoch": trained.resumed_from_epoch,

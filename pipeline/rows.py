@@ -19,6 +19,7 @@ from serving import media
 from serving.sequences import unpack
 from trainer.config import AudioInput, Config, ImageInput, ImagesInput
 from trainer.features import (
+    GROUP_KEY,
     ID_KEY,
     NO_CLASS,
     SLICE_PREFIX,
@@ -36,6 +37,7 @@ Observer = Callable[[Feature, "bytes | str | float"], None]
 class Row:
     """A row that can be learned from; what is absent is in no dict.
 
+    `group` is what may not part (patient, speaker); empty = the row itself.
     `dropped` counts by feature key the frames of a sequence that could not be read.
     """
 
@@ -45,6 +47,7 @@ class Row:
     values: dict[str, bytes | str | float] = field(default_factory=dict)
     labels: dict[str, tuple[str, ...] | float] = field(default_factory=dict)
     slices: dict[str, str] = field(default_factory=dict)
+    group: str = ""
     dropped: dict[str, int] = field(default_factory=dict)
 
 
@@ -100,7 +103,8 @@ def read_row(
         if labels:
             column = config.data.split.column or ""
             split = assign(config.data.split, row_id, row, named_splits)
-            result = dataclasses.replace(result, split=split)
+            group = cells.encodable(text_of(row.get(config.data.split.group_by or "")))
+            result = dataclasses.replace(result, split=split, group=group)
             for head in config.heads:
                 for label in head_labels(head):
                     column = label.column
@@ -202,6 +206,8 @@ def to_example(row: Row) -> bytes:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
 
     stored = {ID_KEY: feature(row.id)}
+    if row.group:
+        stored[GROUP_KEY] = feature(row.group)
     stored |= {key: feature(value) for key, value in row.values.items()}
     stored |= {name: feature(label) for name, label in row.labels.items()}
     stored |= {SLICE_PREFIX + c: feature(text) for c, text in row.slices.items()}

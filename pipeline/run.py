@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from pipeline.evaluation import check_thresholds
+from pipeline.integrity.findings import Finding, checked
 from pipeline.metrics_table import metrics_tables
 from pipeline.scan import scan
 from trainer.config import Config, to_yaml
@@ -30,11 +34,14 @@ def run(
 
     Returns:
         The summary: `blessed`, `model` (directory of the pushed version or None),
+        `baseline` (what `polymodal monitor` compares with, or None),
+        `integrity` (what was found in the data before anything was trained),
         `examples` (read, written, quarantined), `metrics`, `metrics_by_inputs`,
         `seconds` (component -> seconds).
 
     Raises:
         ManifestError, QuarantineError: see `pipeline.ingest`.
+        IntegrityError: what `data.integrity` calls an error was found.
         ValueError: a threshold that names no metric of its head.
     """
     console = console or Console()
@@ -47,10 +54,14 @@ def run(
     check_thresholds(config)
     console.print(f"scanning {manifest}", highlight=False)
     scanned = scan(config, manifest)
+    console.print("[bold]data integrity[/]", highlight=False)
+    findings = checked(config, manifest, scanned, Path(output, "reports"))
+    show_findings(findings, console)
     console.print("starting TFX", highlight=False)
     # The ops of saved transform graphs, which any component may load.
     import tensorflow_text  # noqa: F401
 
+    from pipeline.baseline import keep_baseline
     from pipeline.failures import failures
     from pipeline.local_runner import run_pipeline
     from pipeline.pipeline import create_pipeline
@@ -61,10 +72,16 @@ def run(
     result = latest_run(os.path.join(output, "tfx", "metadata.sqlite"), config.name)
     counts = result.counts()
     report = _judged(config, result.model, result.examples, output, console)
+    baseline = None
+    if result.pushed:
+        console.print("[bold]baseline of the drift monitor[/]")
+        baseline = keep_baseline(config, result.pushed, result.examples)
     summary = {
         "name": config.name,
         "blessed": result.blessed,
         "model": result.pushed,
+        "baseline": baseline,
+        "integrity": [dataclasses.asdict(one) for one in findings],
         "examples": {k: counts[k] for k in ("read", "written", "quarantined")},
         "metrics": report["metrics"],
         "metrics_by_inputs": report["metrics_by_inputs"],
@@ -85,7 +102,7 @@ def _judged(
     config: Config, model: str, examples: str, output: str, console: Console
 ) -> dict[str, Any]:
     """Metrics by input subset on the eval split; kept, as neither part changes."""
-    from pipeline.evaluation import judge
+    from pipeline.judging import judge
     from pipeline.stored import rows_of_examples
     from serving.client import LocalModel
 
@@ -99,6 +116,18 @@ def _judged(
         path.write_text(json.dumps(report, indent=1), encoding="utf-8")
     loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return loaded
+
+
+def show_findings(findings: Sequence[Finding], console: Console) -> None:
+    """What may spoil the result, loudly; notes stay in the summary."""
+    serious = [one for one in findings if one.level != "note"]
+    for one in serious:
+        console.print(
+            f"  [bold red]WARNING[/] {escape(one.text)} (data.integrity.{one.kind})",
+            highlight=False,
+        )
+    notes = len(findings) - len(serious)
+    console.print(f"  {len(serious)} warnings, {notes} notes", highlight=False)
 
 
 def show(summary: dict[str, Any], console: Console) -> None:

@@ -56,6 +56,7 @@ class Scan:
       manifest_splits: The splits that the manifest itself names.
       splits: Rows per split as they will be written, quarantine not yet taken off.
       duplicate_count: Second and later rows of an id.
+      parted: Groups that the manifest puts in two splits, where that is no error.
       chunks: Where workers start; each chunk ends where the next one starts.
       labels: Whether labels and splits are read at all.
     """
@@ -66,6 +67,7 @@ class Scan:
     manifest_splits: tuple[str, ...] = ()
     splits: dict[str, int] = field(default_factory=dict)
     duplicate_count: int = 0
+    parted: tuple[str, ...] = ()
     chunks: tuple[Start, ...] = ()
     labels: bool = True
     duplicate_bits: bytearray = field(default_factory=bytearray)
@@ -201,7 +203,8 @@ class _Pass:
             # Whether rows move to selection is known only once all splits are.
             self._kept_in_train[assign(split, row_id, cells) == name] += 1
         group = group_of(split, row_id, cells)
-        if group.startswith("group:"):
+        checked = self._config.data.integrity.groups != "off"
+        if checked and group.startswith("group:"):
             self._check_group(group, name)
 
     def _check_group(self, group: str, split: str) -> None:
@@ -218,11 +221,13 @@ class _Pass:
     def result(self) -> Scan:
         """What was found, once all rows are in."""
         split, found = self._config.data.split, self._found
-        if self._parted:
+        found.parted = tuple(self._parted)
+        if self._parted and self._config.data.integrity.groups == "error":
             raise ManifestError(
                 f"{self._source.path}: groups of column {split.group_by!r} lie in two"
                 f" splits: {'; '.join(self._parted)}. Correct column {split.column!r},"
-                " or set data.split.column to null to split by group."
+                " or set data.split.column to null to split by group, or"
+                " data.integrity.groups to warn."
             )
         if split.column is not None:
             found.manifest_splits = tuple(sorted(self._named))

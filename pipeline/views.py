@@ -20,14 +20,18 @@ from trainer.config import (
     ClassificationHead,
     Config,
     ConfigError,
+    DataConfig,
     EvaluationConfig,
     ImageInput,
     ImagesInput,
+    IntegrityConfig,
+    MonitoringConfig,
     ObjectivesConfig,
     OrdinalHead,
     RankingHead,
     RegressionHead,
     RetrievalHead,
+    ServingConfig,
     StageConfig,
     TextInput,
     TrainingConfig,
@@ -61,6 +65,11 @@ def _only(one: Any, names: tuple[str, ...]) -> Any:
     return type(one)(**{name: getattr(one, name) for name in names})
 
 
+def _read_data(config: Config) -> DataConfig:
+    """`data` without what is only looked at before anything is read for good."""
+    return dataclasses.replace(config.data, integrity=IntegrityConfig())
+
+
 def ingestion_view(config: Config) -> str:
     """What ManifestExampleGen reads, as JSON."""
     inputs = tuple(
@@ -73,7 +82,7 @@ def ingestion_view(config: Config) -> str:
             name="view",
             inputs=inputs,
             heads=heads,
-            data=config.data,
+            data=_read_data(config),
             evaluation=EvaluationConfig(slices=config.evaluation.slices),
         )
     )
@@ -100,11 +109,11 @@ def transform_view(config: Config) -> str:
 
 
 def training_view(config: Config, stage: StageConfig) -> str:
-    """What one stage's Trainer reads, as JSON: all but how the model is judged.
+    """What one stage's Trainer reads, as JSON: all but judging, watching, serving.
 
     The stage's objectives and training stand where a config of one stage has them. It
     travels with the model, so that `evaluate` and `predict` read a manifest as the
-    pipeline did; hence `data` stays in it.
+    pipeline did; hence `data` stays in it. `monitoring` travels in the baseline.
     """
     return to_json(
         dataclasses.replace(
@@ -112,7 +121,10 @@ def training_view(config: Config, stage: StageConfig) -> str:
             objectives=stage.objectives,
             training=stage.training,
             stages=(),
+            data=_read_data(config),
             evaluation=EvaluationConfig(),
+            monitoring=MonitoringConfig(),
+            serving=ServingConfig(),
         )
     )
 

@@ -42,11 +42,21 @@ from serving.status import ServingError  # noqa: E402
 from serving.tensors import Array  # noqa: E402
 from serving.version_files import find_versions  # noqa: E402
 
-__all__ = ["Client", "ClientError", "LocalModel", "RowError", "local"]
+__all__ = [
+    "Client",
+    "ClientError",
+    "LocalModel",
+    "RowError",
+    "local",
+    "tls_credentials",
+]
 
 # Only what never reached a model is asked again: four more times within some seconds,
 # enough for a server that restarts behind a load balancer. gRPC's own cap is five.
-_RETRY = {
+_SERVICE_CONFIG = {
+    # Of all servers that a name stands for, not the first alone: behind a headless
+    # Kubernetes Service each has its own address.
+    "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
         {
             "name": [{"service": "tensorflow.serving.PredictionService"}],
@@ -55,15 +65,17 @@ _RETRY = {
                 "initialBackoff": "0.2s",
                 "maxBackoff": "3s",
                 "backoffMultiplier": 2.5,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                # CANCELLED by the server, that is: a call that came in on a connection
+                # which a stopping server had just given up.
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
-    ]
+    ],
 }
 _OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    ("grpc.service_config", json.dumps(_RETRY)),
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     # A request larger than this buffer, 256 KiB by default, is never retried.
     ("grpc.per_rpc_retry_buffer_size", 256 * 2**20),
 ]
@@ -131,7 +143,8 @@ class _Model(ABC):
 
         Returns:
             One dict a row, in order: `H` the answer of head H, `H_scores` its class ->
-            score, `N_present` whether input N was there, `model_version`.
+            score, `H_abstained` whether it was too unsure (of a head that can
+            abstain), `N_present` whether input N was there, `model_version`.
 
         Raises:
             RowError: a row that cannot be sent.
@@ -171,6 +184,9 @@ class Client(_Model):
         model_name: the model's name where the target has none; "default" if neither.
         timeout_s: deadline of each batch, in seconds, retries included.
         max_batch_size: rows sent at a time; 32 is where batches stop to pay.
+        version, label: one version of the model; None = the highest.
+        credentials: of TLS, see `tls_credentials`; None = no TLS.
+        token: the bearer token that the server asks for.
     """
 
     def __init__(
@@ -179,6 +195,11 @@ class Client(_Model):
         model_name: str | None = None,
         timeout_s: float = 30.0,
         max_batch_size: int = 32,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        credentials: Any = None,
+        token: str | None = None,
     ) -> None:
         super().__init__(max_batch_size)
         found = re.fullmatch(r"(?:grpc://)?([^/]+:\d+)(?:/([^/]*))?", target)
@@ -190,7 +211,14 @@ class Client(_Model):
         self.model_name = model_name or name or "default"
         self.target = f"{address}/{self.model_name}"
         self._timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        if version is not None and label is not None:
+            raise ValueError("give a version or a label, not both")
+        self._version, self._label = version, label
+        self._metadata = [("authorization", f"Bearer {token}")] if token else []
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(address, credentials, options=_OPTIONS)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def close(self) -> None:
@@ -205,13 +233,20 @@ class Client(_Model):
 
     def _call(self, method: Callable[..., Any], request: Any) -> Any:
         try:
-            return method(request, timeout=self._timeout_s)
+            return method(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise ClientError(error.code(), error.details(), self.target) from error
 
+    def _specify(self, spec: Any) -> None:
+        spec.name = self.model_name
+        if self._version is not None:
+            spec.version.value = self._version
+        if self._label is not None:
+            spec.version_label = self._label
+
     def _signatures(self) -> Mapping[str, Any]:
         request = get_model_metadata_pb2.GetModelMetadataRequest()
-        request.model_spec.name = self.model_name
+        self._specify(request.model_spec)
         request.metadata_field.append("signature_def")
         answer = self._call(self._stub.GetModelMetadata, request)
         signatures = get_model_metadata_pb2.SignatureDefMap()
@@ -220,7 +255,7 @@ class Client(_Model):
 
     def _run(self, inputs: Mapping[str, Array]) -> tuple[Mapping[str, Array], int]:
         request = predict_pb2.PredictRequest()
-        request.model_spec.name = self.model_name
+        self._specify(request.model_spec)
         request.model_spec.signature_name = RAW
         for name, array in inputs.items():
             dtype = tensors.tf.string if array.dtype == object else array.dtype
@@ -229,6 +264,26 @@ class Client(_Model):
         answer = self._call(self._stub.Predict, request)
         outputs = {name: tensors.to_array(p) for name, p in answer.outputs.items()}
         return outputs, int(answer.model_spec.version.value)
+
+
+def tls_credentials(
+    ca_cert: str | Path | None = None,
+    client_key: str | Path | None = None,
+    client_cert: str | Path | None = None,
+) -> Any:
+    """gRPC's channel credentials from PEM files.
+
+    Args:
+        ca_cert: whom the server's certificate is checked against; None = gRPC's roots.
+        client_key, client_cert: the client's own, where the server asks for them.
+    """
+
+    def read(path: str | Path | None) -> bytes | None:
+        return None if path is None else Path(path).read_bytes()
+
+    return grpc.ssl_channel_credentials(
+        read(ca_cert), read(client_key), read(client_cert)
+    )
 
 
 class LocalModel(_Model):

@@ -1,8 +1,12 @@
 """What the server tells Prometheus: the events, and nothing of how they are counted."""
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-from serving.tensors import Array
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a page of metrics is read without TensorFlow
+    from serving.tensors import Array
 
 
 class Metrics:
@@ -35,8 +39,8 @@ class Metrics:
     def batch(self, model: str, size: int, padding: int, requests: int) -> None:
         """A batch of `size` examples (`padding` more) from `requests` requests ran."""
 
-    def queued(self, model: str, seconds: float) -> None:
-        """A request waited for its batch."""
+    def queued(self, model: str, seconds: float, size: int = 0) -> None:
+        """A request of `size` examples (0: not known) waited for its batch."""
 
     def queue_full(self, model: str) -> None:
         """A request was refused because the batching queue was full."""
@@ -44,8 +48,19 @@ class Metrics:
     def answers(self, model: str, version: int, outputs: Mapping[str, Array]) -> None:
         """What a Predict answered, whole: presence, classes, scores, abstentions."""
 
-    def load(self, model: str, version: int, status: str, seconds: float) -> None:
-        """A load attempt ended, with `OK` or the name of the error's code."""
+    def configured(self, models: Collection[str]) -> None:
+        """These are the models to serve from now on: at the start, at each reload."""
+
+    def load(
+        self, model: str, version: int, status: str, seconds: float, path: str = ""
+    ) -> None:
+        """A load attempt ended, with `OK` or the name of the error's code.
+
+        `path` is the version's folder, `seconds` without the warm-up.
+        """
+
+    def warm_up(self, status: str, seconds: float, path: str) -> None:
+        """The warm-up of the version in `path` ended."""
 
     def state(self, model: str, version: int, state: str) -> None:
         """A version changed its state: START, LOADING, AVAILABLE, UNLOADING, END."""

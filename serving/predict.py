@@ -1,16 +1,15 @@
 """Predict and GetModelMetadata over one servable: protos in, protos out."""
 
-import logging
+from collections.abc import Mapping
 from typing import Any
 
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
-from serving import tensors
+from serving import tensors, wire
 from serving.graph_function import Cancellation
 from serving.servable import DEFAULT_SIGNATURE, Servable
 from serving.status import ServingError
-
-_log = logging.getLogger(__name__)
+from serving.tensors import Array
 
 
 def predict(
@@ -23,23 +22,24 @@ def predict(
     """
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     definition = servable.signature(name)
-    inputs = {}
-    for key, proto in request.inputs.items():
-        try:
-            inputs[key] = tensors.to_array(proto)
-        except ValueError as error:
-            raise ServingError.invalid(
-                f"tensor parsing error: {key}: {error}"
-            ) from error
-    found = servable.run(name, inputs, request.output_filter, cancellation)
-    response = predict_pb2.PredictResponse()
-    response.model_spec.name = servable.name
-    response.model_spec.version.value = servable.version
-    response.model_spec.signature_name = name
-    for key, array in found.items():
+    found = servable.run(
+        name, wire.inputs(request), request.output_filter, cancellation
+    )
+    return response(servable, name, definition, found)
+
+
+def response(
+    servable: Servable, signature: str, definition: Any, outputs: Mapping[str, Array]
+) -> Any:
+    """The `PredictResponse` that carries a signature's outputs."""
+    message = predict_pb2.PredictResponse()
+    message.model_spec.name = servable.name
+    message.model_spec.version.value = servable.version
+    message.model_spec.signature_name = signature
+    for key, array in outputs.items():
         dtype = definition.outputs[key].dtype
-        tensors.to_proto(array, response.outputs[key], dtype)
-    return response
+        tensors.to_proto(array, message.outputs[key], dtype)
+    return message
 
 
 def metadata(servable: Servable, fields: list[str]) -> Any:
@@ -63,21 +63,3 @@ def metadata(servable: Servable, fields: list[str]) -> Any:
     response.model_spec.version.value = servable.version
     response.metadata["signature_def"].Pack(signatures)
     return response
-
-
-def warm_up(servable: Servable) -> int:
-    """Runs the requests that came with the model; returns how many.
-
-    A request that fails makes the version fail: it would fail for clients too.
-
-    Raises:
-        ServingError: from the request.
-    """
-    count = 0
-    for record in servable.warmup_records():
-        if record.WhichOneof("log_type") != "predict_log":
-            _log.warning("warm-up of %s: only Predict requests are run", servable.path)
-            continue
-        predict(servable, record.predict_log.request)
-        count += 1
-    return count

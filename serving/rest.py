@@ -1,237 +1,236 @@
-"""TF Serving's REST API: status, metadata and `:predict`, over the standard library.
+"""TF Serving's REST API, on the server's event loop.
 
-JSON is costly for dense numbers (100 times the gRPC call for a picture of floats), and
-cheap for base64 of encoded files: send pictures and sounds so.
+JSON is costly for dense numbers (docs/rest.md has figures), and cheap for base64 of
+encoded files: send pictures and sounds so.
 """
 
+import asyncio
 import contextlib
-import gzip
-import http.server
-import json
 import logging
-import re
 import socket
-import threading
+import ssl
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import grpc
-from google.protobuf import json_format
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
-from serving import json_tensors
-from serving.models import Models
-from serving.predict import metadata
-from serving.servable import Servable
+from serving import rest_responses, rest_routes
+from serving.handlers import Handlers
+from serving.rest_body import BodyError
+from serving.rest_methods import Methods
 from serving.status import ServingError
 
 _log = logging.getLogger(__name__)
 
-_MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+))?"
-_PREDICT = re.compile(_MODEL + r":(?P<verb>predict|classify|regress)", re.IGNORECASE)
-_READ = re.compile(_MODEL + r"(?P<metadata>/metadata)?", re.IGNORECASE)
+# Between two requests of a client; longer than the usual minute of a proxy in front.
+_KEEP_ALIVE_SECONDS = 75.0
+_BACKLOG = 1024
 
-_HTTP = {
-    grpc.StatusCode.INVALID_ARGUMENT: 400,
-    grpc.StatusCode.FAILED_PRECONDITION: 400,
-    grpc.StatusCode.OUT_OF_RANGE: 400,
-    grpc.StatusCode.UNAUTHENTICATED: 401,
-    grpc.StatusCode.PERMISSION_DENIED: 403,
-    grpc.StatusCode.NOT_FOUND: 404,
-    grpc.StatusCode.ALREADY_EXISTS: 409,
-    grpc.StatusCode.ABORTED: 409,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.CANCELLED: 499,
-    grpc.StatusCode.UNIMPLEMENTED: 501,
-    grpc.StatusCode.UNAVAILABLE: 503,
-    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
-}
+Authorize = Callable[[Mapping[str, str]], ServingError | None]
 
 
-def respond(models: Models, method: str, path: str, body: bytes) -> str:
-    """The JSON text that answers a request under `/v1/`.
+@dataclass(frozen=True)
+class RestOptions:
+    """How the REST API is served.
+
+    Attributes:
+        timeout_ms: a run that takes longer is answered with 504; 0 sets no limit.
+        enable_cors_support: let pages of any origin call the API.
+        metrics_page: makes the page that Prometheus reads; None serves none.
+        metrics_path: where that page is.
+        tls: to serve HTTPS.
+        authorize: headers of a request -> why it is refused, or None.
+        reuse_port: several processes may listen on the port.
+    """
+
+    timeout_ms: int = 30_000
+    enable_cors_support: bool = False
+    metrics_page: Callable[[], bytes] | None = None
+    metrics_path: str = "/monitoring/prometheus/metrics"
+    tls: ssl.SSLContext | None = None
+    authorize: Authorize | None = None
+    reuse_port: bool = False
+
+
+class RestApi:
+    """The REST API on a port of its own.
+
+    Args:
+        handlers: what the requests ask for.
+        host: address to listen on.
+        port: port to listen on; 0 picks a free one.
+        options: how it is served.
+
+    Attributes:
+        port: the port in use.
 
     Raises:
-        ServingError: with the code that the HTTP status comes from.
+        OSError: where the port cannot be had.
     """
-    found = _PREDICT.fullmatch(path) if method == "POST" else None
-    if found and found["verb"].lower() == "predict":
-        with models.use(_request(found)) as servable:
-            return _predict(servable, body)
-    if found:
-        raise ServingError(
-            grpc.StatusCode.UNIMPLEMENTED,
-            f":{found['verb']} is not served over REST; use :predict",
+
+    def __init__(
+        self, handlers: Handlers, host: str, port: int, options: RestOptions
+    ) -> None:
+        self._options = options
+        self._methods = Methods(handlers, options.timeout_ms)
+        self._socket = _bound(host, port, options.reuse_port)
+        self.port = int(self._socket.getsockname()[1])
+        self._server: _Server | None = None
+        self._listener: asyncio.Server | None = None
+        self._busy: set[Any] = set()
+        self._drained = asyncio.Event()
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Begins to accept requests; to be called on the event loop that serves."""
+        self._server = _Server(
+            self._respond,
+            handler_cancellation=True,  # the work of a client that left is stopped
+            access_log=None,
+            auto_decompress=False,  # `rest_body` does it, with a limit
+            keepalive_timeout=_KEEP_ALIVE_SECONDS,
         )
-    found = _READ.fullmatch(path) if method == "GET" else None
-    if found is None:
-        raise ServingError.invalid(f"Malformed request: {method} {path}")
-    if found["metadata"]:
-        with models.use(_request(found)) as servable:
-            return json.dumps(_metadata(servable), indent=1)
-    return json.dumps(_plain(models.status(_request(found))), indent=1)
+        self._listener = await asyncio.get_running_loop().create_server(
+            self._server, sock=self._socket, ssl=self._options.tls, backlog=_BACKLOG
+        )
 
+    async def stop(self, grace_s: float) -> None:
+        """Accepts nothing more and waits for the requests in flight.
 
-def _plain(message: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = json_format.MessageToDict(
-        message, including_default_value_fields=True, preserving_proto_field_name=True
-    )
-    return plain
+        Idle connections are closed at once, those in use once their request is
+        answered. What is still going on after `grace_s` seconds is cancelled.
+        """
+        self._stopping = True
+        if self._server is None or self._listener is None:
+            self._socket.close()
+            return
+        self._listener.close()
+        await asyncio.sleep(0)  # requests that have arrived begin
+        for connection in self._server.connections:
+            if connection not in self._busy:
+                connection.force_close()  # `close` alone leaves it open
+        end = time.monotonic() + grace_s
+        while self._busy and time.monotonic() < end:
+            self._drained.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._drained.wait(), end - time.monotonic())
+        await self._server.shutdown(0.01)  # 0 would wait for ever
+        self._methods.close()
 
-
-def _metadata(servable: Servable) -> dict[str, Any]:
-    """As TF Serving prints it: the packed signatures without their type's URL."""
-    answer = metadata(servable, ["signature_def"])
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    answer.metadata["signature_def"].Unpack(signatures)
-    spec = _plain(answer.model_spec)
-    spec.setdefault("signature_name", "")
-    return {"model_spec": spec, "metadata": {"signature_def": _plain(signatures)}}
-
-
-def _request(found: "re.Match[str]") -> Any:
-    request = get_model_status_pb2.GetModelStatusRequest()
-    request.model_spec.name = found["name"]
-    if found["version"]:
-        if int(found["version"]) >= 2**63:
-            raise ServingError.invalid(
-                f"Failed to convert version: {found['version']} to numeric."
-            )
-        request.model_spec.version.value = int(found["version"])
-    return request
-
-
-def _predict(servable: Servable, body: bytes) -> str:
-    request = json_tensors.parse(body)
-    try:
-        definition = servable.signature(request.signature)
-    except ServingError as error:
-        raise ServingError.invalid(error.message) from error  # 400 either way
-    inputs = json_tensors.inputs(request, definition)
-    found = servable.run(request.signature, inputs)
-    return json_tensors.outputs(found, rows=request.rows)
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: "_HttpServer"
-    # A connection that sends nothing must not hold its thread for ever.
-    timeout = 30
-
-    def handle_one_request(self) -> None:
-        """Between requests a kept connection is idle and may be closed by `stop`."""
-        with self.server.idle_lock:
-            if self.server.stopping:
-                self.close_connection = True
-                return
-            self.server.idle.add(self.connection)
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = request.protocol
+        self._busy.add(connection)
         try:
-            super().handle_one_request()
+            response = await self._answer(request)
+            if self._stopping:
+                response.force_close()
+            # Sent here, so that `stop` waits for it too; aiohttp would after this.
+            with contextlib.suppress(ConnectionError):
+                await response.prepare(request)
+                await response.write_eof()
+            return response
         finally:
-            with self.server.idle_lock:
-                self.server.idle.discard(self.connection)
+            self._busy.discard(connection)
+            self._drained.set()
 
-    def parse_request(self) -> bool:
-        """The first line of a request has come: from here it is in flight."""
-        with self.server.idle_lock:
-            self.server.idle.discard(self.connection)
-        return super().parse_request()
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        target = request.raw_path
+        if not target.isascii():  # bytes that are no UTF-8 come as lone surrogates
+            target = target.encode(errors="surrogateescape").decode(errors="replace")
+        path = target.partition("?")[0]
+        page = self._options.metrics_page
+        if page is not None and path == self._options.metrics_path:
+            return await self._page(request, page)
+        if not target.lower().startswith("/v1/"):
+            return rest_responses.error(404, f"Not found: {path}")
+        if request.method == "OPTIONS":
+            response = rest_responses.preflight(request)
+        else:
+            response = await self._call(request, target)
+        if self._options.enable_cors_support:
+            with_token = self._options.authorize is not None
+            rest_responses.allow_origins(response, with_token=with_token)
+        return response
 
-    def do_GET(self) -> None:
-        self._answer()
-
-    def do_POST(self) -> None:
-        self._answer()
-
-    do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = do_POST
-
-    def _answer(self) -> None:
-        path = self.path.partition("?")[0]
+    async def _call(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         try:
-            body = self._body()
-            if path.lower().startswith("/v1/"):
-                code, text = 200, respond(self.server.models, self.command, path, body)
-            else:
-                code, text = 404, _error(f"Not found: {path}")
+            self._check_caller(request)
+            route = rest_routes.find(request.method, target)
+            text = await self._methods.answer(route, request)
+            return rest_responses.respond(200, text)
+        except BodyError as error:
+            return rest_responses.refusal(error, error.status)
         except ServingError as error:
-            code, text = _HTTP.get(error.code, 500), _error(error.message)
+            return rest_responses.refusal(error)
         except Exception as error:
-            _log.exception("REST request failed")
-            code, text = 500, _error(f"{type(error).__name__}: {error}")
-        encoded = text.encode()
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(encoded)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(encoded)
+            # Its message may quote the request.
+            trace = "".join(traceback.format_tb(error.__traceback__))
+            name = type(error).__name__
+            _log.error("REST request failed: %s\n%s", name, trace)
+            return rest_responses.error(500, f"{name} in the server")
 
-    def _body(self) -> bytes:
+    def _check_caller(self, request: web.BaseRequest) -> None:
+        if self._options.authorize is not None:
+            refused = self._options.authorize(request.headers)
+            if refused is not None:
+                raise refused
+
+    async def _page(
+        self, request: web.BaseRequest, page: Callable[[], bytes]
+    ) -> web.StreamResponse:
         try:
-            if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-                parts = []
-                while size := int(self.rfile.readline().split(b";")[0], 16):
-                    parts.append(self.rfile.read(size))
-                    self.rfile.readline()
-                while self.rfile.readline().strip():  # trailers
-                    pass
-                body = b"".join(parts)
-            else:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if self.headers.get("Content-Encoding", "").lower() == "gzip":
-                body = gzip.decompress(body)
-        except (OSError, EOFError, ValueError) as error:
-            self.close_connection = True  # where the next request begins is unknown
-            raise ServingError.invalid(f"unreadable request body: {error}") from error
-        return body
-
-    def log_message(self, format: str, *args: Any) -> None:
-        _log.debug(format, *args)
+            self._check_caller(request)
+        except ServingError as error:
+            return rest_responses.refusal(error)
+        loop = asyncio.get_running_loop()
+        text = await loop.run_in_executor(None, page)
+        return rest_responses.respond(200, text, "text/plain")
 
 
-def _error(message: str) -> str:
-    return json.dumps({"error": message})
-
-
-class _HttpServer(http.server.ThreadingHTTPServer):
-    # Closing waits for the requests in flight.
-    daemon_threads = False
-
-    def __init__(self, address: tuple[str, int], models: Models) -> None:
-        self.models = models
-        self.stopping = False
-        self.idle: set[socket.socket] = set()
-        self.idle_lock = threading.Lock()
-        super().__init__(address, _Handler)
-
-    def close_idle(self) -> None:
-        """Ends the connections that no request is using."""
-        with self.idle_lock:
-            self.stopping = True
-            for connection in self.idle:
-                with contextlib.suppress(OSError):  # closed by its client meanwhile
-                    connection.shutdown(socket.SHUT_RD)
-
-
-class RestServer:
-    """The REST API on a port of its own; `port` 0 picks a free one."""
-
-    def __init__(self, models: Models, host: str, port: int) -> None:
+def _bound(host: str, port: int, reuse_port: bool) -> socket.socket:
+    """A socket that has its port and does not listen yet."""
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        found = socket.socket(family, kind, number)
         try:
-            self._server = _HttpServer((host, port), models)
-        except OSError as error:
-            raise OSError(f"cannot listen on {host}:{port}; is it in use?") from error
-        self.port = int(self._server.server_address[1])
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, name="rest", daemon=True
-        )
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            found.bind(address)
+        except OSError:
+            found.close()
+            raise
+    except OSError as error:
+        raise OSError(f"cannot listen on {host}:{port}; is it in use?") from error
+    return found
 
-    def start(self) -> None:
-        """Begins to answer, in threads of its own."""
-        self._thread.start()
 
-    def stop(self) -> None:
-        """Accepts nothing more and waits for the requests in flight."""
-        if self._thread.ident is not None:
-            self._server.shutdown()
-        self._server.close_idle()
-        self._server.server_close()
+class _Connection(RequestHandler):
+    """A connection; what is no HTTP is refused without a word of it in the log."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        _log.debug("no HTTP request: %s", type(exc).__name__)
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has been begun")
+        response = rest_responses.error(status, "Malformed HTTP request")
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)

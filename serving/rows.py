@@ -42,12 +42,16 @@ class RowError(ValueError):
 
 @dataclass(frozen=True)
 class Contract:
-    """What a model takes: input name -> kind (a category counts as text).
+    """What a model takes.
 
-    `frames` has for each sequence of pictures how many frames the model looks at.
+    Attributes:
+        inputs: input name -> kind (a category counts as text).
+        table: names of those that are columns of a table: numbers and categories.
+        frames: for each sequence of pictures, how many frames the model looks at.
     """
 
     inputs: Mapping[str, Kind]
+    table: frozenset[str] = frozenset()
     frames: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -86,7 +90,13 @@ class Contract:
                 kinds[name] = "audio"
             else:
                 kinds[name] = "text"
-        return cls(kinds, frames)
+        table = {
+            name
+            for name, kind in kinds.items()
+            if kind == "numeric"
+            or (kind == "text" and known and f"{name}_token_ids" not in known)
+        }
+        return cls(kinds, frozenset(table), frames)
 
     def check_keys(self, rows: Sequence[Row]) -> None:
         """Refuses keys that the model does not know, before anything is read.
@@ -224,8 +234,8 @@ def decode(outputs: Mapping[str, Array], version: int) -> list[dict[str, Any]]:
 
     Returns:
         Of a head H: `H` is the class, the list of selected classes or the number, and
-        `H_scores` maps each class to its score. Everything else, `N_present` say, is
-        the row's value or nested list. Bytes become str.
+        `H_scores` maps each class to its score. Everything else, `N_present` or
+        `H_abstained` say, is the row's value or nested list. Bytes become str.
     """
     plain = {name: _plain(array) for name, array in outputs.items()}
     used = set()

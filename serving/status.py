@@ -30,6 +30,22 @@ class ServingError(Exception):
         return cls(grpc.StatusCode.NOT_FOUND, message)
 
     @classmethod
+    def no_servable(cls, name: str, version: int | None) -> "ServingError":
+        """NOT_FOUND for a model, or a version of it, that is not available."""
+        which = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+        return cls.not_found(f"Servable not found for request: {which}")
+
+    @classmethod
+    def failed_precondition(cls, message: str) -> "ServingError":
+        """A FAILED_PRECONDITION error."""
+        return cls(grpc.StatusCode.FAILED_PRECONDITION, message)
+
+    @classmethod
+    def unknown(cls, message: str) -> "ServingError":
+        """An UNKNOWN error."""
+        return cls(grpc.StatusCode.UNKNOWN, message)
+
+    @classmethod
     def from_number(cls, number: int, message: str) -> "ServingError":
         """From a TensorFlow error's code, which has the same numbers as gRPC's."""
         for code in grpc.StatusCode:

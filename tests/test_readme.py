@@ -131,6 +131,21 @@ def _free_ports(count: int) -> list[int]:
         return [probe.getsockname()[1] for probe in probes]
 
 
+def commands(text: str) -> Iterator[str]:
+    """The commands of a shell block: a line each, or several within quotes."""
+    waiting = ""
+    for line in text.replace("\\\n", " ").splitlines():
+        waiting += line
+        try:
+            shlex.split(waiting)
+        except ValueError:  # a quotation goes on in the next line
+            waiting += "\n"
+            continue
+        yield waiting
+        waiting = ""
+    assert not waiting
+
+
 class Reader:
     """Somebody who types what the README says, in a folder of their own.
 
@@ -139,7 +154,7 @@ class Reader:
 
     def __init__(self, folder: Path, polymodal: Callable[[list[str]], None]) -> None:
         self.folder, self._polymodal = folder, polymodal
-        self.grpc, self.rest = _free_ports(2)
+        self.grpc, self.rest, self.page = _free_ports(3)
         tools = folder / ".bin"
         tools.mkdir(parents=True)
         command = f'#!/bin/sh\nexec {sys.executable} -W ignore -m pipeline.cli "$@"\n'
@@ -154,11 +169,15 @@ class Reader:
 
     def ported(self, text: str) -> str:
         """The text with ports that are free here."""
-        return text.replace("8500", str(self.grpc)).replace("8501", str(self.rest))
+        for known, free in (
+            ("8500", self.grpc), ("8501", self.rest), ("7860", self.page)
+        ):  # fmt: skip
+            text = text.replace(known, str(free))
+        return text
 
     def types(self, block: Block) -> None:
-        """Runs a shell block, line by line; each must succeed."""
-        for line in self.ported(block.text).replace("\\\n", " ").splitlines():
+        """Runs a shell block, command by command; each must succeed."""
+        for line in commands(self.ported(block.text)):
             words = shlex.split(line)
             if words[0] == "polymodal":
                 self._polymodal(words[1:])
@@ -191,7 +210,8 @@ class Reader:
             assert process.stdout is not None
             try:
                 printed = ""
-                while f"at 0.0.0.0:{self.rest}" not in printed:
+                answers = re.compile(rf" at (0\.0\.0\.0:{self.rest}|http://)")
+                while not answers.search(printed):
                     line = process.stdout.readline()
                     assert line, f"{words} ended:\n{printed}"
                     printed += line

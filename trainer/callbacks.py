@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -11,9 +10,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from trainer.config import UserError
+from trainer.figures import confusion_figure, drawing, write_image
 
 
 class BestWeights(keras.callbacks.Callback):
@@ -152,37 +151,8 @@ def write_confusion_matrix(
         directory: TensorBoard's log directory.
         labels, chosen: int [rows], class indices.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
-
-    ids = list(range(len(classes)))
-    matrix = confusion_matrix(labels, chosen, labels=ids)
-    rows = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    side = min(12.0, 3.0 + 0.4 * len(classes))
-    with plt.rc_context({"font.sans-serif": _fonts()}):
-        figure, axes = plt.subplots(figsize=(side, side), layout="constrained")
-        display = ConfusionMatrixDisplay(rows, display_labels=classes)
-        display.plot(
-            ax=axes, cmap="Blues", colorbar=False, xticks_rotation=45,
-            include_values=len(classes) <= 20, values_format=".2f",
-        )  # fmt: skip
-        axes.set_title(f"{name}: share of each true class, n = {len(labels)}")
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=100)
-        plt.close(figure)
-    image = tf.io.decode_png(buffer.getvalue(), channels=3)
-    with tf.summary.create_file_writer(directory).as_default():
-        tf.summary.image(f"confusion_matrix/{name}", image[None], step=0)
-
-
-def _fonts() -> list[str]:
-    """Fonts that can draw Chinese class names come first where they are installed."""
-    from matplotlib import font_manager
-
-    wanted = ("Noto Sans CJK", "WenQuanYi", "SimHei", "Microsoft YaHei", "PingFang")
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    chinese = sorted(n for n in installed if n.startswith(wanted))
-    return [*chinese, "DejaVu Sans"]
+    matrix = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(matrix, (np.asarray(labels), np.asarray(chosen)), 1)
+    with drawing() as plt:
+        figure = confusion_figure(plt, name, classes, matrix)
+        write_image(directory, f"confusion_matrix/{name}", figure)

@@ -22,7 +22,7 @@ from trainer.config_problems import (
     reference_problems,
     stage_problems,
 )
-from trainer.data_config import DataConfig, SplitConfig
+from trainer.data_config import DataConfig, IntegrityConfig, SplitConfig
 from trainer.fusion_config import (
     AttentionFusion,
     BottleneckFusion,
@@ -35,6 +35,7 @@ from trainer.fusion_config import (
 )
 from trainer.head_config import (
     ClassificationHead,
+    FoundThreshold,
     HeadConfig,
     LabelKind,
     OrdinalHead,
@@ -52,6 +53,7 @@ from trainer.input_config import (
     TabularInput,
     TextInput,
 )
+from trainer.monitoring_config import MonitoringConfig
 from trainer.objective_config import (
     ContrastiveObjective,
     DistillationObjective,
@@ -66,6 +68,7 @@ from trainer.objective_config import (
 )
 from trainer.overrides import override_key
 from trainer.schema import option, plain, positive, read, required
+from trainer.serving_config import ServingConfig
 from trainer.stage_config import LoraConfig, StageConfig, UnfreezeConfig
 from trainer.training_config import (
     EvaluationConfig,
@@ -89,12 +92,14 @@ __all__ = [
     "DistillationObjective",
     "EvaluationConfig",
     "FilmFusion",
+    "FoundThreshold",
     "FusionConfig",
     "GatedFusion",
     "HeadConfig",
     "ImageInput",
     "ImagesInput",
     "InputConfig",
+    "IntegrityConfig",
     "LabelKind",
     "LoraConfig",
     "LowRankFusion",
@@ -103,6 +108,7 @@ __all__ = [
     "MaskedLmObjective",
     "MatchingObjective",
     "MixMatchObjective",
+    "MonitoringConfig",
     "ObjectivesConfig",
     "OrdinalHead",
     "ParameterGroup",
@@ -111,6 +117,7 @@ __all__ = [
     "RankingHead",
     "RegressionHead",
     "RetrievalHead",
+    "ServingConfig",
     "SplitConfig",
     "StageConfig",
     "SupervisedObjective",
@@ -154,6 +161,12 @@ class Config:
     )
     evaluation: EvaluationConfig = option(
         EvaluationConfig(), "What a model must show before it is pushed."
+    )
+    monitoring: MonitoringConfig = option(
+        MonitoringConfig(), "From which difference on requests count as drifted."
+    )
+    serving: ServingConfig = option(
+        ServingConfig(), "Where and how it is served: read by `polymodal deploy`."
     )
 
     def input(self, name: str) -> InputConfig:

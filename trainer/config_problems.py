@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from trainer.objective_config import ObjectivesConfig
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
-_RESERVED = ("_present", "_scores", "_classes", "_selected", "_embedding")
+_RESERVED = (
+    "_present",
+    "_scores",
+    "_classes",
+    "_selected",
+    "_abstained",
+    "_embedding",
+)
 
 
 def name_problems(config: Config) -> Iterator[str]:

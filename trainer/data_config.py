@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from trainer.schema import fraction, option, positive
 
@@ -44,6 +45,40 @@ class SplitConfig:
             yield "eval_fraction: must be above 0 where no split column is given."
 
 
+Level = Literal["error", "warn", "off"]
+
+
+@dataclass(frozen=True)
+class IntegrityConfig:
+    """What is looked for in the data before anything is trained on it.
+
+    `error` stops the run, `warn` says it loudly and goes on, `off` does not look.
+    """
+
+    duplicates: Level = option(
+        "warn", "Media of one split that are, or look like, media of another."
+    )
+    groups: Level = option(
+        "error",
+        "Rows of one group (split.group_by) that the manifest puts in two splits.",
+    )
+    leaks: Level = option(
+        "warn",
+        "Inputs, or facts about them (length, size, being there or not), that give the"
+        " label away; inputs that never change.",
+    )
+    confounders: Level = option(
+        "warn",
+        "Columns that are no inputs (hospital, source) but tell the label: inputs that"
+        " show them would teach them.",
+    )
+    pairs: Level = option(
+        "warn",
+        "Inputs that a probe cannot match with any other input of their row nor with"
+        " the label: their rows may be shuffled.",
+    )
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """How the manifest is read."""
@@ -52,6 +87,9 @@ class DataConfig:
         None, "Column that identifies a row; null = the row's number in the manifest."
     )
     split: SplitConfig = option(SplitConfig(), "Which rows teach, choose and judge.")
+    integrity: IntegrityConfig = option(
+        IntegrityConfig(), "What is looked for in the data before training."
+    )
     max_quarantine_fraction: float = option(
         0.05,
         "The run stops when more than this share of the rows cannot be read: past it"

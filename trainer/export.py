@@ -15,6 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.answers import answer
+from trainer.calibration import CALIBRATION_ASSET, Calibration, to_json
 from trainer.config import CONFIG_ASSET, Config, to_yaml
 from trainer.features import EMBEDDING, embedding_key, features
 from trainer.heads import heads
@@ -47,6 +49,7 @@ class ServingModule(tf.Module):
         resources: Resources,
         transform: Callable[[dict[str, Any]], dict[str, Any]],
         vocabulary_dir: str,
+        calibration: Calibration,
     ) -> None:
         super().__init__(name="serving")
         self._model_variables = [v.value for v in model.variables]
@@ -95,9 +98,7 @@ class ServingModule(tf.Module):
             tensors: dict[str, Any], run: Callable[[dict[str, Any]], dict[str, Any]]
         ) -> dict[str, tf.Tensor]:
             outputs = run(tensors)
-            out: dict[str, tf.Tensor] = {}
-            for head in heads(config):
-                out.update(head.answers(outputs[head.name], resources))
+            out = answer(config, outputs, tensors, resources, calibration)
             for one in modalities(config):
                 out[one.present] = tf.identity(tensors[one.present])
             return out
@@ -179,10 +180,16 @@ def export(
     resources: Resources,
     transform: Callable[[dict[str, Any]], dict[str, Any]],
     directory: str,
+    calibration: Calibration | None = None,
 ) -> None:
-    """Writes the SavedModel, its config and its warm-up requests to `directory`."""
+    """Writes the SavedModel, its config and its warm-up requests to `directory`.
+
+    Args:
+        calibration: of `trainer.calibration`; None = scores stay as they are.
+    """
+    calibration = calibration or {}
     with tempfile.TemporaryDirectory() as folder:
-        module = ServingModule(config, model, resources, transform, folder)
+        module = ServingModule(config, model, resources, transform, folder, calibration)
         tf.saved_model.save(module, directory, signatures=module.signatures_by_name)
     extra = os.path.join(directory, "assets.extra")
     tf.io.gfile.makedirs(extra)
@@ -190,6 +197,8 @@ def export(
         file.write(to_yaml(config))
     with tf.io.gfile.GFile(os.path.join(directory, VARIABLES_ASSET), "w") as file:
         json.dump(variable_names(model), file)
+    with tf.io.gfile.GFile(os.path.join(directory, CALIBRATION_ASSET), "w") as file:
+        file.write(to_json(calibration))
     _write_warmup(config, os.path.join(directory, WARMUP_ASSET))
 
 

@@ -26,6 +26,9 @@ from trainer.config import (
 ID_KEY = "__id__"
 """Feature that carries a row's id, so that a prediction can be traced to its row."""
 
+GROUP_KEY = "__group__"
+"""Feature that carries the group whose rows may not part, where there is one."""
+
 NO_CLASS = "__none__"
 """Stored as the label of a multi-label row to which no class applies: an empty list in a
 tf.Example cannot be told from a missing label."""

@@ -15,10 +15,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.answers import answer, threshold
+from trainer.calibration import Calibration
 from trainer.config import Config, UserError
 from trainer.export import SIGNATURES
 from trainer.features import EMBEDDING, features
-from trainer.heads import heads
 from trainer.modalities import Resources
 from trainer.preprocessing import input_spec, preprocess
 
@@ -37,6 +38,7 @@ def check(
     resources: Resources,
     transform: Callable[[dict[str, Any]], dict[str, Any]],
     examples: Sequence[bytes],
+    calibration: Calibration | None = None,
 ) -> None:
     """Raises GateError unless the SavedModel answers as the trained model does.
 
@@ -44,6 +46,7 @@ def check(
         directory: the SavedModel.
         examples: serialized tf.Examples, at least one; real rows with some input
             missing make a sharper gate than made-up ones.
+        calibration: what was exported with it.
     """
     sparse = tf.io.parse_example(tf.constant(list(examples)), input_spec(config))
 
@@ -54,9 +57,8 @@ def check(
 
     tensors = prepare(sparse)
     outputs = model(tensors, training=False)
-    expected: dict[str, Any] = {}
-    for head in heads(config):
-        expected.update(head.answers(outputs[head.name], resources))
+    calibration = calibration or {}
+    expected: dict[str, Any] = answer(config, outputs, tensors, resources, calibration)
     raw = {
         f.key: _column(sparse[f.key], numeric=f.kind == "numeric")
         for f in features(config)
@@ -68,6 +70,7 @@ def check(
         "serving_tensors": {key: value.numpy() for key, value in tensors.items()},
         "embed": raw,
     }
+    undecided = undecided_rows(config, expected, tensors, calibration)
     wanted = dict.fromkeys(("serving_default", "serving_raw"), expected)
     wanted["serving_tensors"] = expected
     wanted["embed"] = {EMBEDDING: outputs[EMBEDDING]}
@@ -84,7 +87,8 @@ def check(
             for key, value in wanted.get(name, {}).items():
                 if key not in answers:
                     raise GateError(f"signature {name!r}: the answer lacks {key!r}.")
-                _compare(name, key, answers[key], np.asarray(value))
+                either = undecided.get(key, False)
+                _compare(name, key, answers[key], np.asarray(value), either)
 
 
 def _column(sparse: Any, *, numeric: bool) -> np.ndarray:
@@ -118,14 +122,33 @@ def _run(
     return answers
 
 
-def _compare(signature: str, key: str, got: np.ndarray, wanted: np.ndarray) -> None:
+def undecided_rows(
+    config: Config,
+    answers: dict[str, Any],
+    tensors: dict[str, Any],
+    calibration: Calibration,
+) -> dict[str, np.ndarray]:
+    """Output -> the rows that rounding may turn: a score on the threshold itself."""
+    out = {}
+    for head in config.heads:
+        bound = threshold(config, head.name, tensors, calibration)
+        if bound is not None:
+            top = np.asarray(answers[f"{head.name}_scores"]).max(axis=-1)
+            near = np.abs(top - np.asarray(bound)) <= TOLERANCE
+            out[f"{head.name}_abstained"] = near
+    return out
+
+
+def _compare(
+    signature: str, key: str, got: np.ndarray, wanted: np.ndarray, either: Any
+) -> None:
     if got.dtype.kind == "f":
         scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
         same = got.shape == wanted.shape and bool(
             np.allclose(got, wanted, rtol=0, atol=TOLERANCE * scale)
         )
     else:
-        same = got.shape == wanted.shape and bool(np.all(got == wanted))
+        same = got.shape == wanted.shape and bool(np.all((got == wanted) | either))
     if not same:
         raise GateError(
             f"signature {signature!r}: {key!r} differs from the trained model's answer."

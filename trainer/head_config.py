@@ -27,6 +27,24 @@ def _class_problems(head: ClassificationHead | OrdinalHead) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
+class FoundThreshold:
+    """A threshold found on the selection split, for each set of inputs; give one key."""
+
+    coverage: float | None = option(None, "Share of the rows that are answered.")
+    risk: float | None = option(
+        None,
+        "Share of the answered rows that may be wrong; as many are answered as can.",
+    )
+
+    def problems(self) -> Iterator[str]:
+        yield from fraction(self, "coverage", below_one=False)
+        yield from positive(self, "coverage")
+        yield from fraction(self, "risk")
+        if (self.coverage is None) == (self.risk is None):
+            yield "give either coverage or risk."
+
+
+@dataclass(frozen=True)
 class ClassificationHead:
     """One class of several, or any number of them (multi_label)."""
 
@@ -44,6 +62,17 @@ class ClassificationHead:
         None, "Weight of each class in the loss; balanced = inverse frequency."
     )
     label_smoothing: float = option(0.0, "Share of the label's mass spread evenly.")
+    calibrate: bool = option(
+        True,
+        "Divide the logits by temperatures found on the selection split, so that scores"
+        " are right as often as they say; the answered class stays the same.",
+    )
+    abstain_below: float | FoundThreshold | None = option(
+        None,
+        "Top score, 0 to 1, below which `NAME_abstained` is answered true beside the"
+        " class: better left to a person; or what to find it for, for each set of"
+        " inputs; null answers no such output.",
+    )
     weight: float = option(1.0, "Weight of this head among the heads.")
     auxiliary_weight: float = option(
         0.0,
@@ -58,6 +87,8 @@ class ClassificationHead:
 
     def problems(self) -> Iterator[str]:
         yield from fraction(self, "label_smoothing")
+        if isinstance(self.abstain_below, float):
+            yield from fraction(self, "abstain_below", below_one=False)
         yield from _head_problems(self)
         yield from _class_problems(self)
         for one in self.classes:
@@ -114,6 +145,11 @@ class OrdinalHead:
         "coral",
         "coral: one direction and a threshold between each two classes, which few rows"
         " can teach; corn: a classifier for each threshold.",
+    )
+    calibrate: bool = option(
+        True,
+        "Divide the logits by temperatures found on the selection split, so that scores"
+        " are right as often as they say.",
     )
     weight: float = option(1.0, "Weight of this head among the heads.")
     auxiliary_weight: float = option(
@@ -227,6 +263,12 @@ class RetrievalHead:
     dim: int = option(128, "Size of the embeddings.")
     temperature: float = option(
         0.07, "Where the learned temperature starts (CLIP's 0.07); it ends at 0.01."
+    )
+    match: bool = option(
+        False,
+        "True adds the answer `NAME_match`: how likely the two inputs of a row belong"
+        " together, read off the fused embedding and learned by the objective"
+        " `matching`. Evaluation puts the nearest pairs in order by it once more.",
     )
     weight: float = option(1.0, "Weight of this head among the heads.")
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from trainer.config import ParameterGroup, TrainingConfig
 
-# Biases and gains have no scale to decay (as in BERT's and ViT's training).
+# Biases, gains and temperatures have no scale to decay (as in BERT's, ViT's and
+# CLIP's training).
 _NO_DECAY = ("bias", "gamma", "beta", "token", "log_scale")
 
 

@@ -129,6 +129,8 @@ def read(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
     if dataclasses.is_dataclass(kind):
         return _read_dataclass(typing.cast(type, kind), value, path, problems)
     if origin is Literal:
+        if value is False and "off" in args:
+            value = "off"  # YAML 1.1 reads the bare word as false.
         if value not in args or isinstance(value, bool) != isinstance(args[0], bool):
             known = ", ".join(map(repr, args))
             problems.append(

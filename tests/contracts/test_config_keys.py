@@ -930,6 +930,8 @@ HERE = "tests/contracts/test_config_keys.py"
 _MODALITIES = "tests/contracts/test_modalities.py"
 _FUSIONS = "tests/contracts/test_fusion_keys.py"
 _ADAPTATION = "tests/trainer/test_adaptation.py"
+_CALIBRATION = "tests/trainer/test_calibration.py"
+_INTEGRITY = "tests/pipeline/test_integrity.py"
 _STAGES = "tests/trainer/test_stage_config.py"
 _DATASET = "tests/contracts/test_dataset.py"
 _AUGMENTATION = "tests/trainer/test_augmentation.py"
@@ -938,6 +940,8 @@ _HEAD_ROWS = "tests/pipeline/test_head_rows.py"
 _SEQUENCE = "tests/contracts/test_images_keys.py"
 _HEADS = "tests/trainer/test_heads.py"
 _MODEL = "tests/trainer/test_model.py"
+_MONITORING = "tests/contracts/test_monitoring_keys.py"
+_SERVING = "tests/contracts/test_serving_keys.py"
 _OPTIMIZER = "tests/trainer/test_optimizer.py"
 _PRESETS = "tests/trainer/test_presets.py"
 _TEXT = "tests/trainer/test_text.py"
@@ -969,6 +973,7 @@ COVERED: dict[str, str] = {
     **_under("data", "id", _ROWS),
     **_under("data", "max_quarantine_fraction", _INGEST),
     **_under("data", "max_file_bytes", HERE),
+    **_under("data.integrity", "duplicates groups leaks confounders pairs", _INTEGRITY),
     **_under("data.split", "column group_by", _ROWS),
     **_under("data.split", "train eval selection", HERE),
     **_under("data.split", "selection_fraction eval_fraction", HERE),
@@ -1008,6 +1013,9 @@ COVERED: dict[str, str] = {
     **_under("heads.classification", "name column allow_missing separator", HERE),
     **_under("heads.classification", "classes multi_label class_weights", _HEADS),
     **_under("heads.classification", "label_smoothing weight", _HEADS),
+    **_under("heads.classification", "calibrate abstain_below", _CALIBRATION),
+    **_under("heads.classification.abstain_below", "coverage risk", _CALIBRATION),
+    "heads.ordinal.calibrate": _CALIBRATION,
     **_under("heads.classification", "auxiliary_weight late_fusion", _MODEL),
     **_under("heads.regression", "name column allow_missing", HERE),
     **_under("heads.regression", "loss weight", _HEADS),
@@ -1052,6 +1060,27 @@ COVERED: dict[str, str] = {
     **_under("evaluation", "slices", HERE),
     **_under("evaluation.thresholds", "metric head minimum maximum", HERE),
     **_under("evaluation.thresholds", "max_worsening every_slice", HERE),
+    **_under("monitoring", "missing_rate numeric categorical label score", _MONITORING),
+    **_under("monitoring", "embedding min_rows false_alarm_rate", _MONITORING),
+    **_under("serving", "namespace grpc_port rest_port request_timeout_seconds", _SERVING),
+    **_under("serving", "drain_seconds max_connection_age_seconds batching", _SERVING),
+    **_under("serving", "intra_op_threads inter_op_threads", _SERVING),
+    **_under("serving.batching", "max_batch_size batch_timeout_micros", _SERVING),
+    **_under("serving.batching", "max_enqueued_batches num_batch_threads", _SERVING),
+    **_under("serving.batching", "allowed_batch_sizes", _SERVING),
+    **_under("serving.batching", "pad_variable_length_inputs", _SERVING),
+    **_under("serving.versions", "policy latest specific labels", _SERVING),
+    **_under("serving.request_log", "sampling_rate redact_inputs claim", _SERVING),
+    **_under("serving.replicas", "minimum maximum", _SERVING),
+    **_under("serving.resources", "cpu memory_mib gpus", _SERVING),
+    **_under("serving.autoscaling", "cpu_utilization metric target", _SERVING),
+    **_under("serving.autoscaling", "scale_down_seconds", _SERVING),
+    **_under("serving.storage", "claim storage_class size_gib access_mode", _SERVING),
+    **_under("serving.storage", "poll_seconds credentials_secret", _SERVING),
+    **_under("serving.images", "tensorflow tensorflow_gpu python package", _SERVING),
+    **_under("serving.images", "prometheus", _SERVING),
+    **_under("serving.access", "client_namespaces monitoring_namespace", _SERVING),
+    **_under("serving.access", "monitoring_labels", _SERVING),
 }  # fmt: skip
 
 

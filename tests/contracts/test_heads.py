@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.evaluation import check_thresholds, eval_config, judge
+from pipeline.evaluation import check_thresholds, eval_config
+from pipeline.judging import judge
 from pipeline.rows import Row
 from serving.client import LocalModel
 from tests.trainer import head_cases

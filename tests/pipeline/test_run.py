@@ -138,8 +138,15 @@ def test_unknown_split_is_named(finished: Finished) -> None:
 
 
 def test_unchanged_run_is_served_from_the_cache(finished: Finished) -> None:
-    finished.project.run()
+    """Thresholds of the drift monitor are no change; the baseline is found again."""
+    statistics = Path(finished.summary["baseline"])
+    before = statistics.stat()
+    finished.project.run("monitoring.label=0.3")
     summary = finished.project.summary()
+    assert summary["baseline"] == finished.summary["baseline"]
+    assert statistics.stat().st_mtime_ns == before.st_mtime_ns
+    reading = json.loads(statistics.with_name("baseline.json").read_text())
+    assert reading["config"]["monitoring"]["label"] == 0.3
     assert set(summary["cached"]) >= COMPONENTS
     assert summary["model"] == finished.summary["model"]
     assert summary["metrics"] == finished.summary["metrics"]

@@ -92,6 +92,7 @@ class Clinic(tf.Module):
             "finding": tf.where(scores[:, 0] > 0.5, "light", "dark"),
             "finding_scores": scores,
             "finding_classes": classes,
+            "finding_abstained": tf.reduce_max(scores, axis=1) < 0.7,
             "tags_scores": scores,
             "tags_classes": tf.tile([["long", "ward"]], [count, 1]),
             "tags_selected": tf.stack([long_note, ward != ""], axis=1),

@@ -71,6 +71,7 @@ def test_answers_are_rows(model: Any) -> None:
     assert answer.pop("tags_scores") == pytest.approx({"long": 0.8, "ward": 0.2})
     assert answer == {
         "finding": "light",
+        "finding_abstained": False,
         "tags": ["long", "ward"],
         "seconds": 1.0,
         "xray_present": True,
@@ -78,6 +79,12 @@ def test_answers_are_rows(model: Any) -> None:
         "age_present": True,
         "model_version": 3,
     }
+
+
+def test_an_abstention_is_passed_on_beside_the_class(model: Any) -> None:
+    (answer,) = model.predict([{"xray": png(140)}])
+    # 140 / 255 is 0.55: the top score, below this model's 0.7.
+    assert (answer["finding"], answer["finding_abstained"]) == ("light", True)
 
 
 def test_absent_values(model: Any) -> None:

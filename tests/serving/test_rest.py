@@ -90,7 +90,11 @@ def test_numbers_are_exact_and_short(half_server: ModelServer) -> None:
         ('{"instances": [16777217]}', "without loss of precision"),
         ('{"instances": [[1], [1, 2]]}', "unexpected size: 2"),
         ('{"signature_name": "strict", "instances": [1.5]}', "expected type: int64"),
-        ('{"signature_name": "nope", "instances": [1]}', '"nope" not found'),
+        (
+            '{"signature_name": "nope", "instances": [1]}',
+            'Serving signature name: "nope" not found in signature def; the model has: '
+            "pair, serving_default, slow, strict",
+        ),
         ('{"signature_name": "pair", "instances": [1]}', "list of objects"),
         (
             '{"signature_name": "pair", "instances": [{"a": [1, 2, 3]}]}',
@@ -147,7 +151,7 @@ def test_status_and_metadata(half_server: ModelServer) -> None:
         ("POST", "/v1/models/half/versions/9:predict", 404, "Specific(half, 9)"),
         ("GET", "/v1/models/half:predict", 400, "Malformed request: GET /v1/models"),
         ("DELETE", "/v1/models/half", 400, "Malformed request: DELETE"),
-        ("POST", "/v1/models/half:regress", 501, "use :predict"),
+        ("POST", "/v1/models/half:regress", 400, "key 'examples' is expected"),
         ("GET", "/else", 404, "Not found"),
     ],
 )

@@ -151,7 +151,7 @@ def test_a_volume_is_read_slice_by_slice() -> None:
 
 @pytest.fixture
 def contract() -> Contract:
-    return Contract({"ct": "images", "note": "text"}, {"ct": 4})
+    return Contract({"ct": "images", "note": "text"}, frames={"ct": 4})
 
 
 def sent(contract: Contract, value: Any, **options: Any) -> list[int]:

@@ -22,7 +22,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving import flags, server
+from serving import server
 from tests.serving.conftest import wait_until
 from tests.serving.saved_models import save_half
 
@@ -138,7 +138,7 @@ def test_from_empty_folder_to_sigterm(empty_server: tuple[Process, Path]) -> Non
 def test_importing_the_server_brings_neither_keras_nor_tfx(legacy: str) -> None:
     """Also below a process that imported Transform, which sets the variable."""
     code = (
-        "import serving.server, serving.client, serving.media, sys;"
+        "import serving.configured, serving.client, serving.media, sys;"
         "print([m for m in ('keras', 'tf_keras', 'tfx', 'apache_beam', 'trainer',"
         " 'pipeline', 'tensorflow_io', 'tensorflow_text') if m in sys.modules]);"
         "import tensorflow as tf; print(tf.keras.layers.Dense(1).units)"
@@ -155,45 +155,6 @@ def test_importing_the_server_brings_neither_keras_nor_tfx(legacy: str) -> None:
     assert found.stdout.split("\n")[:2] == ["[]", "1"]
 
 
-class TestCommandLine:
-    def test_defaults_and_both_spellings(self) -> None:
-        values = flags.parse(["--port=1", "--model_name", "m", "--enable_model_warmup"])
-        assert (values["port"], values["model_name"]) == (1, "m")
-        assert values["enable_model_warmup"] is True
-        assert (
-            flags.parse(["--enable_model_warmup=false"])["enable_model_warmup"] is False
-        )
-        defaults = flags.parse([])
-        assert defaults["port"] == 8500
-        assert defaults["rest_api_port"] == 0
-        assert defaults["model_name"] == "default"
-        assert defaults["file_system_poll_wait_seconds"] == 1
-        assert defaults["max_num_load_retries"] == 5
-        assert defaults["load_retry_interval_micros"] == 60_000_000
-
-    @pytest.mark.parametrize(
-        ("arguments", "words"),
-        [
-            (
-                ["--rest_port=1"],
-                "unknown flag --rest_port. Did you mean --rest_api_por",
-            ),
-            (["--zzz"], "unknown flag --zzz. Known: --port, "),
-            (["--port=x"], "--port expects a port number, got 'x'"),
-            (["--port"], "--port expects a port number after it"),
-            (["model"], "expected a flag like --port=8500, got 'model'"),
-            ([], "--model_base_path is required"),
-        ],
-    )
-    def test_mistakes_end_it_with_a_reason(
-        self,
-        arguments: list[str],
-        words: str,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
-        assert server.main(arguments) == 1
-        assert words in capsys.readouterr().err
-
-    def test_a_port_in_use(self, half_server: server.ModelServer) -> None:
-        with pytest.raises(OSError, match="is it in use"):
-            server.ModelServer("/nowhere", port=half_server.port)
+def test_a_port_in_use(half_server: server.ModelServer) -> None:
+    with pytest.raises(OSError, match="is it in use"):
+        server.ModelServer("/nowhere", port=half_server.port)

@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis import (
-    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_service_pb2_grpc,
@@ -200,9 +199,11 @@ def test_predict_errors(
     assert len(error.details()) <= 1024
 
 
-def test_other_methods_are_unimplemented(stub: Any) -> None:
-    with pytest.raises(grpc.RpcError) as caught:
-        stub.Classify(classification_pb2.ClassificationRequest())
+def test_sessions_are_unimplemented(half_server: ModelServer) -> None:
+    with grpc.insecure_channel(f"localhost:{half_server.port}") as channel:
+        run = channel.unary_unary("/tensorflow.serving.SessionService/SessionRun")
+        with pytest.raises(grpc.RpcError) as caught:
+            run(b"")
     error: Any = caught.value
     assert error.code() == grpc.StatusCode.UNIMPLEMENTED
 

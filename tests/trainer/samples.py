@@ -78,7 +78,9 @@ FACTS = c.TabularInput(
     hidden_dims=(4,),
     dropout=0.0,
 )
-DISEASE = c.ClassificationHead("disease", ("flu", "cold", "none"), allow_missing=True)
+DISEASE = c.ClassificationHead(
+    "disease", ("flu", "cold", "none"), allow_missing=True, abstain_below=0.82
+)
 SCORE = c.RegressionHead("score", allow_missing=True)
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 

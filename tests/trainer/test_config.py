@@ -183,6 +183,7 @@ def test_a_value_that_cannot_be_is_refused_where_it_stands(
         ("xray\n", "names are lower-case ASCII"),
         ("xray_present", "may not end in _present"),
         ("a_embedding", "may not end in _embedding"),
+        ("a_abstained", "may not end in _abstained"),
         ("finding", "the name 'finding' is taken by inputs[finding].name"),
     ],
 )

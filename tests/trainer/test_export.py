@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,20 @@ import tensorflow as tf
 
 from tests.trainer import samples
 from tests.trainer.conftest import Clinic
+from trainer.calibration import Fitted, from_json
 from trainer.config import load
 from trainer.export import SIGNATURES, export, sample_row, to_example
 from trainer.features import features
-from trainer.gate import GateError, check
+from trainer.gate import GateError, check, undecided_rows
 from trainer.model import build_model
 from trainer.preprocessing import input_spec, preprocess
 
 ANSWERS = {
-    "disease", "disease_scores", "disease_classes", "score",
+    "disease", "disease_scores", "disease_classes", "disease_abstained", "score",
     "photo_present", "voice_present", "note_present", "facts_present",
 }  # fmt: skip
+COMPLETE = [i not in (1, 2, 3, 5) for i in range(12)]  # these lack an input each
+FITTED = {"disease": Fitted({}, {"": 1.0, "facts+note+photo+voice": 1.5})}
 
 
 def trained_model(clinic: Clinic, seed: int = 0) -> keras.Model:
@@ -35,7 +39,8 @@ def trained_model(clinic: Clinic, seed: int = 0) -> keras.Model:
 
 
 def write(clinic: Clinic, model: keras.Model, folder: Path) -> str:
-    export(clinic.config, model, clinic.resources, clinic.layer, str(folder))
+    given = (clinic.config, model, clinic.resources, clinic.layer)
+    export(*given, str(folder), FITTED)
     return str(folder)
 
 
@@ -104,7 +109,9 @@ def test_answers_are_the_keras_models(
     )
     tensors = prepare(parsed)
     outputs = {k: np.asarray(v, np.float64) for k, v in model(tensors).items()}
-    powers = np.exp(outputs["disease"] - outputs["disease"].max(-1, keepdims=True))
+    # Rows that have every input have a temperature of their own.
+    logits = outputs["disease"] / np.where(COMPLETE, 1.5, 1.0)[:, None]
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
     scores = powers / powers.sum(-1, keepdims=True)
     known = np.array([i for i in range(12) if i != 7], float)
     number = outputs["score"][:, 0] * known.std() + known.mean()
@@ -118,6 +125,8 @@ def test_answers_are_the_keras_models(
         np.testing.assert_allclose(got["score"], number, rtol=1e-4)
         chosen = [samples.DISEASE.classes[i].encode() for i in scores.argmax(-1)]
         assert got["disease"].tolist() == chosen
+        assert got["disease_abstained"].tolist() == (scores.max(-1) < 0.82).tolist()
+        assert set(got["disease_abstained"].tolist()) == {True, False}
         assert got["disease_classes"].tolist() == [[b"flu", b"cold", b"none"]] * 12
         for name, at in (("photo", 1), ("voice", 2), ("note", 3), ("facts", 5)):
             assert got[f"{name}_present"].tolist() == [i != at for i in range(12)]
@@ -260,7 +269,8 @@ def test_the_warm_up_requests_run_and_hold_nobodys_data(
 
 def gate(clinic: Clinic, model: keras.Model, directory: str) -> None:
     chosen = clinic.examples[:6]
-    check(directory, clinic.config, model, clinic.resources, clinic.layer, chosen)
+    given = (clinic.config, model, clinic.resources, clinic.layer)
+    check(directory, *given, chosen, FITTED)
 
 
 def test_the_gate_lets_a_good_export_pass(
@@ -269,9 +279,53 @@ def test_the_gate_lets_a_good_export_pass(
     gate(clinic, model, exported)
 
 
+def test_the_calibration_lies_beside_the_model(exported: str) -> None:
+    path = Path(exported, "assets.extra", "polymodal_calibration.json")
+    assert from_json(path.read_text(encoding="utf-8")) == FITTED
+
+
+def test_the_gate_stops_another_calibration(
+    clinic: Clinic, model: keras.Model, exported: str
+) -> None:
+    given = (clinic.config, model, clinic.resources, clinic.layer)
+    with pytest.raises(GateError, match="'disease_scores' differs"):
+        check(exported, *given, clinic.examples[:6], {})
+
+
 def test_the_gate_stops_another_models_variables(clinic: Clinic, exported: str) -> None:
     with pytest.raises(GateError, match="differs from the trained model's answer"):
         gate(clinic, trained_model(clinic, seed=1), exported)
+
+
+def test_a_score_at_the_threshold_of_abstention_may_be_answered_either_way() -> None:
+    # abstain_below is 0.82, the tolerance 1e-4.
+    tops = np.array([0.81, 0.81995, 0.82, 0.82005, 0.83])
+    scores = np.stack([tops, (1 - tops) / 2, (1 - tops) / 2], axis=1)
+    config = samples.clinic_config()
+    tensors = {f"{one.name}_present": tf.ones(5, tf.bool) for one in config.inputs}
+    got = undecided_rows(config, {"disease_scores": scores}, tensors, {})
+    assert {key: rows.tolist() for key, rows in got.items()} == {
+        "disease_abstained": [False, True, True, True, False]
+    }
+
+
+@pytest.mark.slow
+def test_the_gate_forgives_rounding_at_the_threshold_of_abstention(
+    clinic: Clinic, model: keras.Model, served: Served, tmp_path: Path
+) -> None:
+    feed = examples(clinic.rows[:6])
+    scores = served("serving_default", examples=feed)["disease_scores"].max(-1)
+    threshold = float(np.sort(scores)[2])
+
+    def at(difference: float) -> Clinic:
+        head = replace(samples.DISEASE, abstain_below=threshold + difference)
+        config = samples.clinic_config(heads=(head, samples.SCORE))
+        return replace(clinic, config=config)
+
+    directory = write(at(-2e-6), model, tmp_path / "1")
+    gate(at(2e-6), model, directory)
+    with pytest.raises(GateError, match="'disease_abstained' differs"):
+        gate(at(2e-3), model, directory)
 
 
 def test_the_gate_stops_a_missing_signature(

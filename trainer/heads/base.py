@@ -125,6 +125,20 @@ class Head(ABC, Generic[H]):
             answers: those of `judged`, an array [rows, ...] each; texts as str.
         """
 
+    @abstractmethod
+    def row_scores(self, labels: Labels, answers: dict[str, np.ndarray]) -> np.ndarray:
+        """The first of `directions` row by row: float64 [rows], whose mean it is.
+
+        NaN is a row without a share in it. Resampling these resamples the metric.
+        """
+
+    @abstractmethod
+    def constant_answers(self, labels: Labels) -> dict[str, np.ndarray]:
+        """`judged` answers, the same for every row, of the best first metric.
+
+        What could be said without any input: the frequent class, the median.
+        """
+
 
 class PointwiseHead(Head[H]):
     """A head whose loss on a row depends on that row alone."""

@@ -23,7 +23,8 @@ class Classification(PointwiseHead[ClassificationHead]):
 
     Answers: `H` string [batch] (the class, or the chosen classes joined by the
     separator), `H_scores` float32 [batch, classes], `H_classes` string of the same
-    shape; multi-label also `H_selected` bool of the same shape.
+    shape; multi-label also `H_selected` bool of the same shape. See `trainer.answers`
+    for what is done before and after.
     """
 
     def __init__(self, config: ClassificationHead) -> None:
@@ -111,9 +112,10 @@ class Classification(PointwiseHead[ClassificationHead]):
         classes = tf.constant(self.config.classes)
         names = tf.tile(classes[None], [tf.shape(logits)[0], 1])
         if not self.config.multi_label:
+            scores = tf.nn.softmax(logits)
             return {
                 self.name: tf.gather(classes, tf.argmax(logits, axis=-1)),
-                f"{self.name}_scores": tf.nn.softmax(logits),
+                f"{self.name}_scores": scores,
                 f"{self.name}_classes": names,
             }
         scores = tf.nn.sigmoid(logits)
@@ -143,6 +145,22 @@ class Classification(PointwiseHead[ClassificationHead]):
         if given is None:
             return None
         return [float(name in given) for name in self.config.classes]
+
+    def row_scores(self, labels: Labels, answers: dict[str, np.ndarray]) -> np.ndarray:
+        """1.0 where the class is right; multi-label: the share of right decisions."""
+        truth, scores = np.asarray(labels), answers[f"{self.name}_scores"]
+        if self.config.multi_label:
+            right = (scores > _THRESHOLD) == (truth > _THRESHOLD)
+            return np.asarray(right.mean(axis=-1), np.float64)
+        return np.asarray(scores.argmax(-1) == truth, np.float64)
+
+    def constant_answers(self, labels: Labels) -> dict[str, np.ndarray]:
+        """The classes' frequencies: best for the log loss too."""
+        truth = np.asarray(labels)
+        if not self.config.multi_label:
+            truth = np.eye(self.size)[truth]
+        scores = np.tile(truth.mean(0), (len(truth), 1))
+        return {f"{self.name}_scores": scores}
 
     def metrics(
         self, labels: Labels, answers: dict[str, np.ndarray]

@@ -144,6 +144,20 @@ class Ordinal(PointwiseHead[OrdinalHead]):
     def judged_label(self, labels: Mapping[str, Any]) -> int | None:
         return judged_class(self.name, labels, self.config.classes)
 
+    def row_scores(self, labels: Labels, answers: dict[str, np.ndarray]) -> np.ndarray:
+        """1.0 where the class is right."""
+        truth = [self.config.classes[i] for i in labels]
+        return np.asarray(answers[self.name] == np.array(truth), np.float64)
+
+    def constant_answers(self, labels: Labels) -> dict[str, np.ndarray]:
+        """The most frequent class, and the classes' frequencies."""
+        shares = np.bincount(labels, minlength=len(self.config.classes)) / len(labels)
+        classes = np.array(self.config.classes)
+        return {
+            self.name: np.full(len(labels), classes[shares.argmax()]),
+            f"{self.name}_scores": np.tile(shares, (len(labels), 1)),
+        }
+
     def metrics(
         self, labels: Labels, answers: dict[str, np.ndarray]
     ) -> dict[str, float]:

@@ -138,6 +138,28 @@ class Ranking(Head[RankingHead]):
         to be judged and are left out; without any other group, nothing is judged.
         Equal scores: NDCG is the mean over their orders, and MRR takes the worst.
         """
+        found = self._by_group(labels, answers)
+        return {
+            name: float(np.mean(list(by_row.values())))
+            for name, by_row in found.items()
+            if by_row
+        }
+
+    def row_scores(self, labels: Labels, answers: dict[str, np.ndarray]) -> np.ndarray:
+        """A group's NDCG at its first row."""
+        out = np.full(len(labels), np.nan)
+        by_row = self._by_group(labels, answers)[next(iter(self.directions))]
+        out[list(by_row)] = list(by_row.values())
+        return out
+
+    def constant_answers(self, labels: Labels) -> dict[str, np.ndarray]:
+        """Equal scores."""
+        return {self.name: np.zeros(len(labels))}
+
+    def _by_group(
+        self, labels: Labels, answers: dict[str, np.ndarray]
+    ) -> dict[str, dict[int, float]]:
+        """Metric -> first row of a group -> its value."""
         from sklearn.metrics import ndcg_score
 
         groups: dict[str, list[int]] = {}
@@ -145,14 +167,15 @@ class Ranking(Head[RankingHead]):
             groups.setdefault(group, []).append(i)
         relevance = np.array([r for _, r in labels], np.float64)
         scores = answers[self.name].astype(np.float64)
-        found: dict[str, list[float]] = {name: [] for name in self.directions}
+        found: dict[str, dict[int, float]] = {name: {} for name in self.directions}
         for rows in groups.values():
             y, s = relevance[rows], scores[rows]
             if len(rows) < 2 or not (y > 0).any():
                 continue
             gains = np.exp2(y) - 1 if self.config.gain == "exponential" else y
             for k in self.config.top_k:
-                found[f"ndcg_at_{k}"].append(ndcg_score(gains[None], s[None], k=k))
+                value = ndcg_score(gains[None], s[None], k=k)
+                found[f"ndcg_at_{k}"][rows[0]] = float(value)
             best = s[y > 0].max()
-            found["mrr"].append(1 / (1 + np.sum((s >= best) & (y <= 0))))
-        return {name: float(np.mean(v)) for name, v in found.items() if v}
+            found["mrr"][rows[0]] = float(1 / (1 + np.sum((s >= best) & (y <= 0))))
+        return found

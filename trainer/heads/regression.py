@@ -80,6 +80,14 @@ class Regression(PointwiseHead[RegressionHead]):
     def directions(self) -> dict[str, bool]:
         return {"mae": False, "rmse": False}
 
+    def row_scores(self, labels: Labels, answers: dict[str, np.ndarray]) -> np.ndarray:
+        """Absolute errors."""
+        return np.abs(answers[self.name].astype(np.float64) - np.asarray(labels))
+
+    def constant_answers(self, labels: Labels) -> dict[str, np.ndarray]:
+        """The median."""
+        return {self.name: np.full(len(labels), np.median(labels))}
+
     def metrics(
         self, labels: Labels, answers: dict[str, np.ndarray]
     ) -> dict[str, float]:

@@ -7,6 +7,7 @@ from trainer.decoding import decode_rows
 from trainer.layers import Encoded
 from trainer.modalities._pictures import augmentation, encoded_pictures, picture_decoder
 from trainer.modalities.base import Modality, Resources, Tensors
+from trainer.positions import PatchPositions
 
 
 class Image(Modality[ImageInput]):
@@ -30,6 +31,12 @@ class Image(Modality[ImageInput]):
         decode = picture_decoder(self.config)
         images, present = decode_rows(transformed[self.name], decode, self._shape)
         return {self.pixels: images * 255.0, self.present: present}
+
+    def positions(
+        self, resources: Resources, size: int | None = None
+    ) -> PatchPositions:
+        """Square patches of a side of `size` pixels."""
+        return PatchPositions(self.pixels, self._shape, size)
 
     def encoder(self, tensors: Tensors, dim: int, resources: Resources) -> Encoded:
         x = tensors[self.pixels]

@@ -1,0 +1,1 @@
+"""Files that serve a pushed model with stock images: `polymodal deploy`."""

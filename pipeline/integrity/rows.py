@@ -1,0 +1,180 @@
+"""What the checks look at: some facts of every row, in memory that does not grow.
+
+Of large manifests a fixed share of the rows is looked at, chosen by their ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import wave
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline.integrity import descriptors
+from pipeline.manifest import BadRow, Manifest
+from pipeline.rows import Row, read_row
+from pipeline.scan import Scan
+from pipeline.splits import group_of, share, text_of
+from serving import media
+from trainer.config import Config
+from trainer.features import features, labels_of
+
+MAX_ROWS = 10_000
+
+PRESENCE = "there or not"
+"""The fact whether a row has a value at all."""
+
+Value = float | str | None
+
+
+@dataclass
+class Seen:
+    """Columns of equal length, one entry for each row that was looked at.
+
+    Attributes:
+        ids, splits, groups: `groups` are those that may not part, or the rows themselves.
+        labels: head -> label; None where there is none.
+        values: feature key -> number or text of a row; None where absent.
+        hashes: media feature -> a hash of the file; None where absent.
+        vectors: media feature -> its descriptor; None where absent.
+        facts: what is known of a value but is not the value ("note: characters").
+        cells: manifest column that is neither input nor label -> its text.
+        rows: of the manifest, looked at or not.
+    """
+
+    ids: list[str] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    labels: dict[str, list[Any]] = field(default_factory=dict)
+    values: dict[str, list[Value]] = field(default_factory=dict)
+    hashes: dict[str, list[bytes | None]] = field(default_factory=dict)
+    vectors: dict[str, list[np.ndarray | None]] = field(default_factory=dict)
+    facts: dict[str, list[Value]] = field(default_factory=dict)
+    cells: dict[str, list[str]] = field(default_factory=dict)
+    rows: int = 0
+
+    def __len__(self) -> int:
+        return len(self.splits)
+
+
+class Collector:
+    """Takes rows in as they are read; `finish` adds the cells of the other columns.
+
+    Args:
+        scanned: the manifest's scan.
+        max_rows: how many rows are looked at, about.
+    """
+
+    def __init__(self, config: Config, scanned: Scan, max_rows: int = MAX_ROWS) -> None:
+        self.config, self.scanned = config, scanned
+        self.share = min(1.0, max_rows / max(1, scanned.rows))
+        self.seen = Seen(rows=scanned.rows)
+        self._numbers: list[int] = []
+        for head in config.heads:
+            self.seen.labels[head.name] = []
+        for feature in features(config):
+            if feature.kind in ("image", "audio"):
+                self.seen.hashes[feature.key] = []
+                self.seen.vectors[feature.key] = []
+            else:
+                self.seen.values[feature.key] = []
+
+    def wants(self, row_id: str) -> bool:
+        """Whether a row is among those that are looked at."""
+        return self.share >= 1 or share("integrity", row_id) < self.share
+
+    def take(self, row: Row) -> None:
+        """Takes a usable row in."""
+        seen, before = self.seen, len(self.seen)
+        seen.ids.append(row.id)
+        seen.splits.append(row.split)
+        self._numbers.append(row.number)
+        for head in self.config.heads:
+            seen.labels[head.name].append(row.labels.get(head.name))
+        found: dict[str, Value] = {}
+        for feature in features(self.config):
+            value = row.values.get(feature.key)
+            if isinstance(value, bytes):
+                seen.hashes[feature.key].append(hashlib.sha256(value).digest())
+                seen.vectors[feature.key].append(
+                    _vector(value, feature.kind, feature.key, found)
+                )
+            elif feature.key in seen.hashes:
+                seen.hashes[feature.key].append(None)
+                seen.vectors[feature.key].append(None)
+            else:
+                seen.values[feature.key].append(value)
+                if feature.kind == "text":
+                    found[f"{feature.key}: characters"] = float(len(str(value or "")))
+            found[f"{feature.key}: {PRESENCE}"] = float(value is not None)
+        for name, fact in found.items():
+            seen.facts.setdefault(name, [None] * before).append(fact)
+        for name, column in seen.facts.items():
+            if name not in found:
+                column.append(None)
+
+    def finish(self, manifest: str) -> Seen:
+        """Reads the other columns of the rows that were taken, and their groups."""
+        wanted = set(self._numbers)
+        used = {f.column for f in features(self.config)}
+        used |= {label.column for label in labels_of(self.config)}
+        split = self.config.data.split
+        used |= {c for c in (self.config.data.id, split.column, split.group_by) if c}
+        cells: dict[str, list[str]] = {}
+        for count, (number, row) in enumerate(_cells(manifest, wanted)):
+            self.seen.groups.append(group_of(split, str(number), row))
+            for name in row.keys() - used:
+                cells.setdefault(name, [""] * count)
+            for name, column in cells.items():
+                cell = row.get(name)
+                column.append("" if isinstance(cell, bytes) else text_of(cell)[:200])
+        self.seen.cells = dict(sorted(cells.items()))
+        return self.seen
+
+
+def _cells(manifest: str, wanted: set[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for record in Manifest(manifest).records():
+        number = record.start.row
+        if number in wanted and not isinstance(record.cells, BadRow):
+            yield number, record.cells
+
+
+def _vector(
+    data: bytes, kind: str, key: str, found: dict[str, Value]
+) -> np.ndarray | None:
+    """The descriptor, and what is known of the file; None where it cannot be drawn."""
+    found[f"{key}: bytes"] = float(len(data))
+    try:
+        return _drawn(data, kind, key, found)
+    except (OSError, ValueError, EOFError, wave.Error):
+        return None  # servable, but not by the simpler means used here
+
+
+def _drawn(data: bytes, kind: str, key: str, found: dict[str, Value]) -> np.ndarray:
+    if kind == "audio":
+        found[f"{key}: seconds"] = media.describe(data, "audio")["seconds"]
+        return descriptors.sound(data)
+    facts = media.describe(data, "image")
+    found[f"{key}: width"] = float(facts["width"])
+    found[f"{key}: height"] = float(facts["height"])
+    return descriptors.picture(data)
+
+
+def look(config: Config, manifest: str, scanned: Scan) -> Seen:
+    """Reads the rows that are to be looked at, without the others' media."""
+    collector = Collector(config, scanned)
+    source = Manifest(manifest)
+    for record in source.records():
+        number, cells = record.start.row, record.cells
+        if isinstance(cells, BadRow) or scanned.is_duplicate(number):
+            continue
+        column = config.data.id
+        if not collector.wants(text_of(cells.get(column)) if column else str(number)):
+            continue
+        row = read_row(number, cells, config, source.base, scanned.manifest_splits)
+        if isinstance(row, Row):
+            collector.take(row)
+    return collector.finish(manifest)

@@ -1,0 +1,83 @@
+"""Each head's main metric as a number per row, and the best constant answer."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.trainer.head_cases import CASES
+from trainer.heads import HEADS
+
+# Labels and answers of six rows, the main metric of each row by hand, and the constant
+# answer's metric.
+A, B, C = [1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]
+ROWS: dict[str, tuple[list[Any], dict[str, Any], list[float], float]] = {
+    "classification": (
+        [0, 0, 0, 0, 1, 1],
+        {"kind_scores": [[0.9, 0.1], [0.4, 0.6], [0.8, 0.2], [0.7, 0.3], [0.2, 0.8],
+                         [0.6, 0.4]]},
+        [1, 0, 1, 1, 1, 0],
+        4 / 6,  # always a
+    ),
+    "several": (
+        [[1, 0, 0], [1, 1, 0], [1, 0, 1], [1, 0, 0], [0, 0, 0], [1, 0, 0]],
+        {"several_scores": [[0.9, 0.1, 0.2]] * 6},
+        [1, 2 / 3, 2 / 3, 1, 2 / 3, 1],
+        15 / 18,  # always {a}: wrong once for b, once for c, once for a
+    ),
+    "regression": (
+        [1.0, 2.0, 3.0, 4.0, 5.0, 60.0],
+        {"number": [1.5, 2.0, 3.0, 4.0, 5.0, 50.0]},
+        [0.5, 0, 0, 0, 0, 10],
+        (2.5 + 1.5 + 0.5 + 0.5 + 1.5 + 56.5) / 6,  # the median is 3.5
+    ),
+    "ordinal": (
+        [0, 1, 1, 1, 2, 2],
+        {"grade": ["low", "mid", "high", "mid", "high", "low"],
+         "grade_scores": [A, B, C, B, C, A]},
+        [1, 1, 0, 1, 1, 0],
+        3 / 6,  # always mid
+    ),
+    "ranking": (
+        [("p", 1.0), ("q", 1.0), ("p", 0.0), ("q", 0.0), ("r", 1.0), ("s", 0.0)],
+        {"rank": [2.0, 1.0, 1.0, 2.0, 0.0, 0.0]},
+        # p in order; q the wrong way round: 1 / log2(3); r and s have no order.
+        [1, 0.63093, np.nan, np.nan, np.nan, np.nan],
+        (1 + 0.63093) / 2,  # either order as likely
+    ),
+    "vqa": (
+        [("yes", "yes", "no"), ("no",), ("two", "yes"), ("yes",), ("yes",), ("no",)],
+        {"answer": ["yes", "yes", "two", "yes", "no", "no"]},
+        [2 / 3, 0, 1 / 2, 1, 0, 1],
+        (2 / 3 + 0 + 1 / 2 + 1 + 1 + 0) / 6,  # always yes
+    ),
+    "retrieval": (
+        [0] * 6,
+        # Rows 0 to 2 find each other both ways; 3 and 4 are exchanged; 5 lacks a side.
+        {"match_embedding_note": [A, B, C, [-1, 0, 0], [0, -1, 0], [0, 0, 0]],
+         "match_embedding_facts": [A, B, C, [0, -1, 0], [-1, 0, 0], A]},
+        [1, 1, 1, 0, 0, np.nan],
+        0.0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_the_first_metric_is_the_mean_of_its_rows(case: str) -> None:
+    labels, plain, wanted, constant = ROWS[case]
+    head = HEADS[CASES[case].kind](CASES[case])
+    answers = {key: np.asarray(value) for key, value in plain.items()}
+    scores = head.row_scores(labels, answers)
+    np.testing.assert_allclose(scores, wanted, atol=1e-5)
+    metric = next(iter(head.directions))
+    mean = head.metrics(labels, answers)[metric]
+    assert mean == pytest.approx(float(np.nanmean(wanted)), abs=1e-5)
+    same = head.constant_answers(labels)
+    assert set(same) == set(head.judged)
+    assert head.metrics(labels, same)[metric] == pytest.approx(constant, abs=1e-5)
+    got = float(np.nanmean(head.row_scores(labels, same)))
+    assert got == pytest.approx(constant, abs=1e-5)
+
+
+def test_every_head_has_rows() -> None:
+    assert set(ROWS) == set(CASES)
