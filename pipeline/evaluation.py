@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.reranking import reranked
 from trainer.config import (
     ClassificationHead,
     Config,
@@ -216,6 +217,7 @@ def judge(config: Config, model: Any, rows: Iterable[Any]) -> dict[str, Any]:
         shown = [row for row in rows if keys & set(row.values)]
         by_inputs[subset_name(subset)] = _metrics(config, model, shown, keys)
     everything = by_inputs[subset_name(names)]
+    everything |= reranked(config, model, rows)
     return {
         "examples": everything["examples"],
         "metrics": {k: v for k, v in everything.items() if k != "examples"},
