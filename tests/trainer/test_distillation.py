@@ -37,7 +37,8 @@ def test_kl_divergence_times_the_temperature_squared(temperature: float) -> None
     p, q = softmax(THEIRS / temperature), softmax(OURS / temperature)
     wanted = temperature**2 * rel_entr(p, q).sum(1).mean()
     got = softened_divergence(
-        *(tf.constant(v, tf.float32) for v in (THEIRS, OURS)),
+        tf.constant(THEIRS, tf.float32),
+        tf.constant(OURS, tf.float32),
         temperature,
         several=False,
     )
@@ -49,7 +50,10 @@ def test_of_several_labels_each_is_a_question(temperature: float) -> None:
     p, q = (1 / (1 + np.exp(-v / temperature)) for v in (THEIRS, OURS))
     each = rel_entr(p, q) + rel_entr(1 - p, 1 - q)
     got = softened_divergence(
-        *(tf.constant(v, tf.float32) for v in (THEIRS, OURS)), temperature, several=True
+        tf.constant(THEIRS, tf.float32),
+        tf.constant(OURS, tf.float32),
+        temperature,
+        several=True,
     )
     assert float(got) == pytest.approx(temperature**2 * each.mean(), rel=1e-4)
 
