@@ -215,6 +215,8 @@ class _Writer:
         if label.classes:
             lines.append("    classes:")
             lines += [f"      - {_scalar(c, quoted=True)}" for c in label.classes]
+        if len(label.classes) > 2 and all(c.isdigit() for c in label.classes):
+            lines.append("    # If the order of the classes counts: kind: ordinal.")
         if label.separator:
             lines.append("    multi_label: true")
             lines.append(f"    separator: {_scalar(label.separator, quoted=True)}")

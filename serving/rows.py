@@ -167,7 +167,9 @@ def _sequence(value: Any, base: str, most: int, strict: bool) -> bytes:
         return _file(one, base, " or a uint8 array")[0]
 
     several = [value]
-    if isinstance(value, (list, tuple)) or _is_frames(value):
+    if sequences.is_packed(value):
+        several = sequences.unpack(value)
+    elif isinstance(value, (list, tuple)) or _is_frames(value):
         several = list(value)
     frames, failures = sequences.servable_frames(several, read, most)
     if failures and strict:

@@ -14,6 +14,9 @@ from serving import dicom, media, pictures
 from serving.media_error import MediaError
 from serving.tensorflow_core import tensorflow
 
+_PACKED = b"\x08\x07"
+"""How a TensorProto of strings begins: field `dtype`, DT_STRING."""
+
 
 def chosen(count: int, most: int) -> list[int]:
     """The frames that are taken of `count`, at most `most`, spread evenly.
@@ -35,12 +38,26 @@ def pack(frames: Sequence[bytes]) -> bytes:
     return bytes(proto.SerializeToString())
 
 
+def is_packed(value: Any) -> bool:
+    """Whether it is what `pack` gives; no picture file begins so."""
+    return isinstance(value, bytes) and value.startswith(_PACKED)
+
+
 def unpack(value: bytes) -> list[bytes]:
-    """The inverse of `pack`."""
+    """The inverse of `pack`.
+
+    Raises:
+        MediaError: `corrupt_sequence`.
+    """
     if not value:
         return []
     proto = tensorflow().make_tensor_proto(0)
-    proto.ParseFromString(value)
+    try:
+        proto.ParseFromString(value)
+    except Exception as error:  # protobuf's own, by implementation
+        raise MediaError(
+            "corrupt_sequence", "frames that were packed are cut"
+        ) from error
     return list(proto.string_val)
 
 

@@ -19,9 +19,10 @@ from pipeline.rows import Quarantined, Row, read_row, to_example
 from pipeline.scan import scan
 from pipeline.stored import rows_of_examples
 from pipeline.views import ingestion_view, transform_view
+from serving.rows import Contract
 from serving.sequences import unpack
 from tests.pipeline.samples import config, png, write_csv, write_jsonl
-from trainer.config import Config, from_mapping
+from trainer.config import Config, ImagesInput, from_mapping
 
 CT = {"name": "ct", "modality": "images", "max_frames": 4}
 
@@ -220,3 +221,16 @@ def test_init_sees_sequences(folder: Path, form: str) -> None:
     assert (one.height, one.width, one.channels) == (6, 8, 1)
     assert one.separator == (";" if form == ";" else "|")
     assert "# of 1 to 5" in text
+
+
+def test_a_remote_models_frames_are_chosen_once() -> None:
+    """As many as it takes, out of all that there are."""
+    from pipeline.apply import _config_of
+
+    class Remote:
+        def contract(self) -> Contract:
+            return Contract({"ct": "images", "note": "text"}, {"ct": 7})
+
+    (ct, note) = _config_of(Remote()).inputs
+    assert isinstance(ct, ImagesInput)
+    assert (ct.name, ct.max_frames, note.name) == ("ct", 7, "note")

@@ -76,6 +76,9 @@ def test_packing_is_tensorflows_own_form() -> None:
     assert tf.io.parse_tensor(one, tf.string).numpy().tolist() == [png(1)]
     assert tf.io.serialize_tensor(frames).numpy()[:2] == one[:2] == b"\x08\x07"
     assert (pack([]), unpack(b"")) == (b"", [])
+    with pytest.raises(MediaError) as caught:
+        unpack(one[:-1])
+    assert caught.value.reason == "corrupt_sequence"
 
 
 def taken(sources: list[bytes], most: int = 16) -> tuple[list[int], list[str]]:
@@ -172,6 +175,7 @@ def test_a_client_takes_lists_arrays_and_files(
     assert sent(contract, [png(level) for level in LEVELS[:2]]) == LEVELS[:2]
     assert sent(contract, "all.gif", base=base) == middles
     assert sent(contract, png(7)) == [7]
+    assert sent(contract, pack([png(level) for level in LEVELS])) == middles
     frames = np.stack([np.asarray(picture(level)) for level in LEVELS])
     assert sent(contract, frames) == middles
     assert sent(contract, frames[..., None]) == middles
@@ -187,6 +191,8 @@ def test_a_client_may_go_on_without_a_damaged_frame(contract: Contract) -> None:
         sent(contract, files)
     assert sent(contract, files, on_bad_media="absent") == [10, 30]
     assert sent(contract, [b"junk"], on_bad_media="absent") == []
+    with pytest.raises(RowError, match="frames that were packed are cut"):
+        sent(contract, pack(files)[:-3])
     with pytest.raises(RowError, match="row 0, input 'ct': expected bytes, a path or"):
         sent(contract, [1.5])
 

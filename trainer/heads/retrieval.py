@@ -90,7 +90,7 @@ class Retrieval(Head[RetrievalHead]):
     p and q are the softmax of s a_i . b_j over j and over i, a and b unit vectors, s =
     1 / temperature learned and at most 100: the symmetric InfoNCE of CLIP (Radford et
     al. 2021). Rows that lack a side are no pairs and nobody's negatives; modality
-    dropout takes sides away too.
+    dropout takes sides away too. On several GPUs each looks at its share of the batch.
 
     Answers: `H_embedding_A` and `H_embedding_B`, float32 [batch, dim] of length 1 for
     the two inputs A and B of `pair`; zeros where the input is absent. With `match` also
