@@ -1073,6 +1073,7 @@ COVERED: dict[str, str] = {
     "training.soup": _ADAPTATION,
     **_under("stages", "name from", _STAGES),
     **_under("stages", "freeze linear_probe layer_decay", _ADAPTATION),
+    "stages.labelled_only": _DATASET,
     "stages.lora": _ADAPTATION,
     **_under("stages.lora", "rank alpha targets", _ADAPTATION),
     "stages.unfreeze": _ADAPTATION,
