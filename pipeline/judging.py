@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.rows import Row
 from pipeline.value import Value, value_of_inputs
+from pipeline.reranking import reranked
 from trainer.config import Config
 from trainer.features import features, subset_name
 from trainer.heads import Head, heads
@@ -174,9 +175,11 @@ def judge(config: Config, model: Any, rows: Iterable[Row]) -> dict[str, Any]:
         each entry counts these `examples`; `value` compares subsets on the same rows.
         With one head the metrics stand alone, with several each is called HEAD/METRIC.
     """
+    rows = list(rows)
     judged = Judge(config, model, rows)
     by_inputs = {subset_name(one): judged.metrics(one) for one in judged.answered}
     everything = by_inputs[subset_name(judged.everything)]
+    everything |= reranked(config, model, rows)
     values = [judged.value(head) for head in judged.heads]
     return {
         "examples": everything["examples"],

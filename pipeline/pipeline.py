@@ -152,6 +152,8 @@ def _trainers(
     for stage in stages:
         base = made.get(stage.base or "")
         path = stage.base if base is None and stage.base is not None else ""
+        teaching = stage.objectives.distillation
+        others = [path, teaching.teacher if teaching is not None else ""]
         trainer = Trainer(
             run_fn="pipeline.module_file.run_fn",
             base_model=base.outputs["model"] if base is not None else None,
@@ -160,7 +162,7 @@ def _trainers(
                 "config": training_view(config, stage),
                 "stage": stage_view(stage),
                 "base": os.path.abspath(path) if path and "://" not in path else path,
-                "base_state": base_state(path) if path else "",
+                "base_state": "\n".join(base_state(one) for one in others if one),
             },
             **arguments,
         )

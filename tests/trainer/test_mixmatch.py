@@ -53,7 +53,7 @@ def mixmatch(partners: Any = None, **changes: Any) -> tuple[Any, Any]:
     config = config_of(
         "mixmatch", option, inputs=(samples.NOTE,), heads=(samples.DISEASE,)
     )
-    one = MixMatch(option, config, RESOURCES)
+    one: Any = MixMatch(option, config, RESOURCES)
     left = [seen(view) for view in VIEWS[1:]]
     one.build(StandIn(lambda x: left.pop(0), logits, {}), {})
     one.ramp.value.assign(1.0)
