@@ -57,15 +57,16 @@ def reliability_figure(plt: Any, calibration: Mapping[str, Any]) -> Any:
         calibration: of `pipeline.calibration_report`, with `reliability`.
     """
     figure, axes = plt.subplots(figsize=(4.6, 4.2), layout="constrained")
-    axes.plot([0, 1], [0, 1], color="black", linestyle=":", linewidth=1)
+    diagonal = {"color": "black", "linestyle": ":", "linewidth": 1}
+    axes.plot([0, 1], [0, 1], label="right as often as said", **diagonal)
     styles = {"before": (_GREY, "o"), "after": (_BLUE, "s")}
     for name, bins in calibration["reliability"].items():
         colour, marker = styles[name]
         sizes = [20 + 300 * share for _, _, share in bins]
         sure, right = [b[0] for b in bins], [b[1] for b in bins]
-        axes.plot(sure, right, color=colour, linewidth=1)
+        axes.plot(sure, right, color=colour, linewidth=1, label=name)
         axes.scatter(sure, right, sizes, color=colour, alpha=0.6, marker=marker)
-    axes.legend(["right as often as said", *calibration["reliability"]], frameon=False)
+    axes.legend(frameon=False)
     axes.set(xlabel="mean score of a bin", ylabel="share right", xlim=(0, 1.02))
     axes.set_title(f"{calibration['head']}: all inputs, bins of equal width")
     return figure

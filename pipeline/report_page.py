@@ -25,8 +25,8 @@ td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 .warning { border-left: .4rem solid #c0392b; background: #fdecea; padding: .7rem 1rem;
   margin: 1rem 0; font-weight: 600; }
 .note { color: #555c66; }
-figure { margin: 1rem 0; overflow-x: auto; }
-svg { max-width: 100%; height: auto; } svg text { font-family: sans-serif !important; }
+figure { margin: 1rem 1.5rem; }
+svg { max-width: 100%; height: auto; overflow: visible; } svg text { font-family: sans-serif !important; }
 """
 
 
