@@ -15,9 +15,12 @@ import dataclasses
 import json
 import os
 import statistics
+import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# In place of this folder, where serving.py hides the package of that name.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402

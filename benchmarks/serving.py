@@ -16,6 +16,7 @@ Exits with 1 where a bar is missed, 2 where an answer was wrong.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -36,11 +37,12 @@ from benchmarks.serving_limit import Limit  # noqa: E402
 from benchmarks.serving_load import has_h2load  # noqa: E402
 from benchmarks.serving_measure import (  # noqa: E402
     Measured,
-    ServerPhase,
     Target,
+    candidates,
     checked,
     median,
     open_loops,
+    ratios,
     rounds,
     sweep,
 )
@@ -78,47 +80,78 @@ def measure(
     seconds, clients = arguments.seconds, arguments.clients
     requests = messages(model.name, model.signature, model.rows_path)
     flags = server_flags(model, arguments.tf_threads, folder) + arguments.flags
-    with Limit(
-        model.version_path, model.signature, model.rows_path, arguments.tf_threads
-    ) as limit:
+    with contextlib.ExitStack() as running:
+        limit = running.enter_context(
+            Limit(
+                model.version_path,
+                model.signature,
+                model.rows_path,
+                arguments.tf_threads,
+            )
+        )
         answers = RowAnswers(limit.expected())
-        swept = sweep(limit, tuple({1, CORES}), max(0.3, seconds / 5))
-        best = max(swept, key=lambda one: one["examples_per_s"])
-        began = time.perf_counter()
-        with ServerProcess(*flags) as server:
-            target = Target(server, requests)
-            start = time.perf_counter() - began
-            idle_mb = server.resident_mb()
-            found = rounds(
-                limit, target, best["batch"], best["threads"],
-                clients, arguments.rounds, seconds, _say,
-            )  # fmt: skip
-            rate = median(found.loaded, _throughput)
-            opened = open_loops(target, rate, seconds)
-            check = checked(target, answers, clients, int(rate * seconds / 2))
-            usage = {
-                "start_seconds": start,
-                "idle_mb": idle_mb,
+        swept = sweep(limit, sorted({1, CORES}), max(0.3, seconds / 8))
+        server, target, usage = _started(running, requests, *flags)
+        plain = None
+        if arguments.plain:
+            path = str(model.version_path)
+            module = "benchmarks.plain_server"
+            _, plain, plain_usage = _started(running, requests, path, module=module)
+        found = rounds(
+            limit, candidates(swept), target, plain,
+            clients, arguments.rounds, seconds, _say,
+        )  # fmt: skip
+        rate = median(found.loaded, _throughput)
+        return {
+            **_summary(found),
+            "limit": {
+                **_medians(found.limit),
+                "candidates": candidates(swept),
+                "sweep": [
+                    {"batch": batch, "threads": threads, **vars(phase)}
+                    for batch, threads, phase in swept
+                ],
+            },
+            "direct": _medians(found.direct),
+            "one_client": _medians(found.alone),
+            "open_loop": open_loops(target, rate, seconds),
+            "checked": checked(target, answers, clients, int(rate * seconds / 2)),
+            "server": {
+                **_medians(found.loaded),
+                **usage,
                 "loaded_mb": server.resident_mb(),
                 "threads": server.threads(),
                 "requests_by_status": _by_status(server.metrics()),
-            }
-    plain = _plain(model, requests, clients, seconds) if arguments.plain else None
-    return {
-        **_summary(found),
-        "limit": {**best, "sweep": swept, **_medians(found.limit)},
-        "direct": _medians(found.direct),
-        "server": {**_medians(found.loaded), **usage, "flags": flags},
-        "one_client": _medians(found.alone),
-        "open_loop": opened,
-        "checked": check,
-        "plain": plain,
-        "rounds": {key: [vars(one) for one in value] for key, value in vars(found).items()},
-    }  # fmt: skip
+                "flags": flags,
+            },
+            "plain": {**_medians(found.plain), **plain_usage} if plain else None,
+            "rounds": {
+                key: [vars(one) for one in phases]
+                for key, phases in vars(found).items()
+            },
+        }
+
+
+def _started(
+    running: contextlib.ExitStack,
+    requests: list[bytes],
+    *words: str,
+    module: str = "serving.server",
+) -> tuple[ServerProcess, Target, dict[str, float]]:
+    """A server, its first answer waited for, and what that took."""
+    began = time.perf_counter()
+    server = running.enter_context(ServerProcess(*words, module=module))
+    target = Target(server, requests)
+    seconds = time.perf_counter() - began
+    return server, target, {"start_seconds": seconds, "idle_mb": server.resident_mb()}
 
 
 def _throughput(phase: Any) -> float:
     return float(phase.examples_per_s)
+
+
+def _cpu(phase: Any) -> float:
+    return float(phase.cpu_ms)
 
 
 def _medians(phases: Sequence[Any]) -> dict[str, float]:
@@ -131,9 +164,9 @@ def _medians(phases: Sequence[Any]) -> dict[str, float]:
 
 
 def _summary(found: Measured) -> dict[str, Any]:
-    throughput = found.ratio(_throughput)
-    cpu = found.ratio(lambda one: one.cpu_ms)
-    return {
+    throughput = ratios(found.loaded, found.limit, _throughput)
+    cpu = ratios(found.loaded, found.limit, _cpu)
+    summary = {
         "throughput_over_limit": statistics.median(throughput),
         "cpu_over_limit": statistics.median(cpu),
         "p50_ms": median(found.loaded, lambda one: one.p50_ms),
@@ -141,6 +174,10 @@ def _summary(found: Measured) -> dict[str, Any]:
         "throughput_over_limit_range": [min(throughput), max(throughput)],
         "cpu_over_limit_range": [min(cpu), max(cpu)],
     }
+    if found.plain:
+        over_plain = statistics.median(ratios(found.loaded, found.plain, _cpu))
+        summary["cpu_over_plain"] = over_plain
+    return summary
 
 
 def _by_status(samples: dict[str, float]) -> dict[str, float]:
@@ -150,26 +187,6 @@ def _by_status(samples: dict[str, float]) -> dict[str, float]:
             status = name.partition('status="')[2].partition('"')[0]
             found[status] = found.get(status, 0) + value
     return found
-
-
-def _plain(
-    model: BenchmarkModel, requests: list[bytes], clients: int, seconds: float
-) -> dict[str, Any]:
-    began = time.perf_counter()
-    with ServerProcess(
-        str(model.version_path), module="benchmarks.plain_server"
-    ) as server:
-        target = Target(server, requests)
-        start = time.perf_counter() - began
-        rate = target.warm_up(clients)
-        phases: list[ServerPhase] = [
-            target.phase(clients, max(clients, int(rate * seconds))) for _ in range(2)
-        ]
-        return {
-            **_medians(phases),
-            "start_seconds": start,
-            "loaded_mb": server.resident_mb(),
-        }
 
 
 def _say(text: str) -> None:

@@ -41,11 +41,11 @@ def bars(report: dict[str, Any]) -> list[tuple[str, float, str, float]]:
     if tiny := report.get("tiny"):
         cpu = tiny["server"]["cpu_ms"]
         found.append(("tiny: CPU ms a call", cpu, "<=", PEER_TINY_MS))
-        if tiny["plain"]:
+        if "cpu_over_plain" in tiny:
             found.append(
                 (
                     "tiny: CPU a call over plain grpcio's",
-                    cpu / tiny["plain"]["cpu_ms"],
+                    tiny["cpu_over_plain"],
                     "<=",
                     PEER_TINY_MS / PEER_PLAIN_TINY_MS,
                 )
@@ -72,7 +72,8 @@ def _model(console: Console, name: str, one: dict[str, Any]) -> None:
         )
 
     limit = one["limit"]
-    row(f"limit: batch {limit['batch']}, {limit['threads']} threads", limit)
+    best = " or ".join(f"{batch}x{threads}" for batch, threads in limit["candidates"])
+    row(f"limit: batch x threads {best}", limit)
     row("server, all clients", one["server"])
     if one["plain"]:
         row("plain grpcio, all clients", one["plain"])
@@ -88,6 +89,12 @@ def _model(console: Console, name: str, one: dict[str, Any]) -> None:
         f"{1 / one['cpu_over_limit']:.3f}"
     )
     for opened in one["open_loop"]:
+        if opened["overloaded"]:
+            console.print(
+                f"open loop at {opened['of_closed_loop']:.1f} of the closed loop: more "
+                "than it could take; some calls were refused at once"
+            )
+            continue
         console.print(
             f"open loop at {opened['of_closed_loop']:.1f} of the closed loop, "
             f"{opened['calls_per_s']:.0f}/s: p50 {opened['p50_ms']:.1f}, p90 "

@@ -184,16 +184,21 @@ def _config_of(client: Any) -> Config:
         AudioInput,
         ClassificationHead,
         ImageInput,
+        ImagesInput,
         TabularInput,
         TextInput,
     )
 
-    kinds = dict(client.contract().inputs)
+    contract = client.contract()
+    kinds = dict(contract.inputs)
     inputs: list[Any] = []
     made = {"image": ImageInput, "audio": AudioInput, "text": TextInput}
     for name, kind in kinds.items():
         if kind in made:
             inputs.append(made[kind](name=name))
+        elif kind == "images":
+            # The frames that the model takes, chosen once of all that there are.
+            inputs.append(ImagesInput(name=name, max_frames=contract.frames[name]))
     numeric = tuple(name for name, kind in kinds.items() if kind == "numeric")
     if numeric:
         inputs.append(TabularInput(name="polymodal_numbers", numeric=numeric))

@@ -43,6 +43,7 @@ class Report:
       pairs: By retrieval head and split, rows with both inputs.
       lines: Targets, names and pairs in words.
       warnings: What may spoil the result although all can be read.
+      dropped: By feature key, frames that could not be read and are left out.
       problems: What must be corrected; empty = good to train.
       notes: What is worth knowing.
     """
@@ -56,6 +57,7 @@ class Report:
     pairs: dict[str, Counter[str]] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -120,6 +122,7 @@ def _order(splits: dict[str, Any], names: Iterable[str]) -> None:
 
 def _take(report: Report, config: Config, row: Row) -> None:
     report.counts.write(row.split)
+    report.dropped.update(row.dropped)
     report.present.update(row.values.keys())
     take_labels(report, config, row)
 
@@ -168,6 +171,8 @@ def _notes(report: Report, config: Config) -> Iterator[str]:
         )
     for head in config.heads:
         yield from head_notes(report, head, split.train, split.eval)
+    for key, count in report.dropped.items():
+        yield f"{key}: {count:,} frames cannot be read and are left out of their rows."
 
 
 @contextmanager

@@ -47,12 +47,12 @@ class Facts:
         """Takes one present value in: media as the file has it."""
         kind = self.feature.kind
         if isinstance(value, bytes):
-            if kind == "image":
+            if kind in ("image", "images"):
                 self._image(value)
             else:
                 self._audio(value)
         elif isinstance(value, float):
-            self._range("value", value)
+            self._range("frames" if kind == "images" else "value", value)
         elif kind == "text":
             self._range("characters", len(value))
         else:

@@ -8,6 +8,8 @@ import posixpath
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.cells import CellError
+from pipeline.frames import sources
 from pipeline.profile import MAX_VALUES, Column, Profile, number_of
 from serving import media
 
@@ -40,12 +42,14 @@ _PROBES = 24
 
 @dataclass
 class Media:
-    """An image or audio column, and the facts of some of its files."""
+    """A column of files, and the facts of some; of `images` also how many a cell names."""
 
     column: str
     kind: str
     facts: list[dict[str, Any]] = field(default_factory=list)
     missing: int = 0
+    frames: tuple[int, ...] = ()
+    separator: str = ""
 
 
 @dataclass
@@ -65,10 +69,14 @@ def find_media(found: Profile, column: Column) -> tuple[Media | None, str]:
     cells = found.sampled(column.name)
     if not cells:
         return None, ""
+    lists, separator = _file_lists(cells)
+    if lists:
+        cells = [files[len(files) // 2] for files in lists]
     kind = _kind_by_name(cells)
     if not kind and not (column.blobs or _may_be_path(found, column)):
         return None, ""
-    readable = Media(column.name, kind or "image")
+    counts = tuple(len(files) for files in lists)
+    readable = Media(column.name, kind or "image", frames=counts, separator=separator)
     failure = ""
     for cell in cells[:_PROBES]:
         try:
@@ -82,7 +90,7 @@ def find_media(found: Profile, column: Column) -> tuple[Media | None, str]:
             # Not the message: it holds paths of this machine.
             failure = failure or f"{reason}, e.g. {str(cell)[:80]}"
             continue
-        readable.kind = known
+        readable.kind = "images" if lists and known == "image" else known
         readable.facts.append(facts)
     if readable.facts:
         return readable, ""
@@ -98,6 +106,21 @@ def _kind_by_name(cells: list[Any]) -> str:
         if names and sum(s in known for s in suffixes) >= 0.9 * len(names):
             return kind
     return ""
+
+
+def _file_lists(cells: list[Any]) -> tuple[list[list[Any]], str]:
+    """The files of each cell where cells name several pictures; else nothing."""
+    for separator in ("|", ";", ","):
+        lists = []
+        for cell in cells:
+            try:
+                lists.append(sources(cell, separator))
+            except CellError:
+                return [], ""
+        several = sum(len(files) > 1 for files in lists) >= 0.5 * len(cells)
+        if several and all(_kind_by_name(files) == "image" for files in lists):
+            return lists, separator
+    return [], ""
 
 
 def _may_be_path(found: Profile, column: Column) -> bool:

@@ -17,6 +17,7 @@ from pipeline.profile import Column, profile
 from trainer.config import from_mapping
 
 _MAX_SIDE = 128
+_MAX_FRAMES = 32
 _RESERVED = (
     "_present",
     "_scores",
@@ -94,7 +95,7 @@ class _Writer:
             "inputs:",
         ]
         for one in self.draft.media:
-            lines += self._image(one) if one.kind == "image" else self._audio(one)
+            lines += self._audio(one) if one.kind == "audio" else self._image(one)
         for column, hint in self.draft.texts:
             lines += self._text(column, hint)
         lines += self._table()
@@ -146,7 +147,7 @@ class _Writer:
         grey = all(f["channels"] == 1 for f in one.facts)
         small = max(width, height) <= 64
         lines = [
-            *self._open(one.column, "image"),
+            *self._open(one.column, one.kind),
             f"    # Of {len(one.facts)} files: {_formats(one)}, median {width:g} x"
             f" {height:g} pixels{_unread(one)}.",
             f"    height: {max(1, round(height * scale))}",
@@ -155,6 +156,12 @@ class _Writer:
         ]
         if small:
             lines.append("    encoder: {kind: conv}  # enough for small pictures")
+        if one.kind == "images":
+            lines += [
+                f"    separator: {_scalar(one.separator, quoted=True)}",
+                f"    max_frames: {min(_MAX_FRAMES, max(one.frames))}  # of"
+                f" {min(one.frames)} to {max(one.frames)}",
+            ]
         return lines
 
     def _audio(self, one: Media) -> list[str]:
@@ -215,6 +222,8 @@ class _Writer:
         if label.classes:
             lines.append("    classes:")
             lines += [f"      - {_scalar(c, quoted=True)}" for c in label.classes]
+        if len(label.classes) > 2 and all(c.isdigit() for c in label.classes):
+            lines.append("    # If the order of the classes counts: kind: ordinal.")
         if label.separator:
             lines.append("    multi_label: true")
             lines.append(f"    separator: {_scalar(label.separator, quoted=True)}")

@@ -279,10 +279,10 @@ def _json_cells(line: bytes) -> dict[str, Any] | BadRow:
 
 
 def _unwrapped(cell: Any) -> Any:
-    """The media of a Hugging Face column: its bytes, else its path."""
+    """The media of a Hugging Face column, or of a list of such: bytes, else paths."""
     if isinstance(cell, dict) and set(cell) == {"bytes", "path"}:
         return cell["bytes"] or cell["path"]
-    return cell
+    return [_unwrapped(one) for one in cell] if isinstance(cell, list) else cell
 
 
 def _has_surrogate(text: str) -> bool:

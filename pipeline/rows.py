@@ -6,15 +6,18 @@ import dataclasses
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pipeline import cells
 from pipeline.cells import CellError
+from pipeline.frames import read_frames
 from pipeline.manifest import BadRow, Manifest
 from pipeline.scan import Scan, scan
 from pipeline.splits import SplitError, assign, text_of
 from serving import media
-from trainer.config import AudioInput, Config, ImageInput
+from serving.sequences import unpack
+from trainer.config import AudioInput, Config, ImageInput, ImagesInput
 from trainer.features import (
     GROUP_KEY,
     ID_KEY,
@@ -35,6 +38,7 @@ class Row:
     """A row that can be learned from; what is absent is in no dict.
 
     `group` is what may not part (patient, speaker); empty = the row itself.
+    `dropped` counts by feature key the frames of a sequence that could not be read.
     """
 
     number: int
@@ -44,6 +48,7 @@ class Row:
     labels: dict[str, tuple[str, ...] | float] = field(default_factory=dict)
     slices: dict[str, str] = field(default_factory=dict)
     group: str = ""
+    dropped: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,12 @@ def read_row(
                     result.slices[column] = text
         for feature in features(config):
             column = feature.column
-            value = _value(feature, row.get(column), config, base, observe)
+            cell = row.get(column)
+            value: bytes | str | float | None
+            if feature.kind == "images":
+                value = _frames(feature, cell, config, base, observe, result.dropped)
+            else:
+                value = _value(feature, cell, config, base, observe)
             if value is not None:
                 result.values[feature.key] = value
     except (CellError, SplitError, media.MediaError) as error:
@@ -135,6 +145,25 @@ def _value(
     value = cells.number(cell) if feature.kind == "numeric" else cells.text(cell)
     if value is not None and observe is not None:
         observe(feature, value)
+    return value
+
+
+def _frames(
+    feature: Feature,
+    cell: Any,
+    config: Config,
+    base: str,
+    observe: Observer | None,
+    dropped: dict[str, int],
+) -> bytes | None:
+    one = config.input(feature.input)
+    assert isinstance(one, ImagesInput)
+    seen = None if observe is None else partial(observe, feature)
+    value, failures = read_frames(one, cell, base, config.data.max_file_bytes, seen)
+    if failures:
+        dropped[feature.key] = len(failures)
+    if value is not None and observe is not None:
+        observe(feature, float(len(unpack(value))))
     return value
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import open_binary
+from pipeline.frames import media_columns, named_files
 from pipeline.manifest import (
     BadRow,
     Manifest,
@@ -38,7 +39,6 @@ from pipeline.splits import (
     text_of,
 )
 from trainer.config import Config
-from trainer.features import features
 
 # Small enough that two cores share a few thousand rows, large enough for good shards.
 _FIRST_CHUNK_ROWS = 256
@@ -148,8 +148,7 @@ class _Pass:
         self._files = hashlib.sha256()
         self._parted: list[str] = []
         self.keys: set[str] = set()
-        media = [f for f in features(config) if f.kind in ("image", "audio")]
-        self._media_columns = [f.column for f in media]
+        self._media = media_columns(config)
 
     def row(self, start: Start, cells: dict[str, Any] | BadRow) -> None:
         """Takes one row in."""
@@ -162,9 +161,8 @@ class _Pass:
             return
         if len(self.keys) < _MAX_KEYS:
             self.keys.update(cells)
-        for column in self._media_columns:
-            if isinstance(path := cells.get(column), str) and path.strip():
-                self._files.update(_stamp(path.strip(), self._source.base))
+        for path in named_files(self._media, cells):
+            self._files.update(_stamp(path, self._source.base))
         id_column = self._config.data.id
         row_id = text_of(cells.get(id_column)) if id_column else str(start.row)
         if id_column and row_id and self._is_known(row_id):

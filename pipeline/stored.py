@@ -8,7 +8,15 @@ from typing import Any
 
 from pipeline.rows import Row
 from trainer.config import Config
-from trainer.features import GROUP_KEY, ID_KEY, NO_CLASS, features, labels_of, split_key
+from trainer.features import (
+    GROUP_KEY,
+    ID_KEY,
+    MEDIA,
+    NO_CLASS,
+    features,
+    labels_of,
+    split_key,
+)
 
 
 def rows_of_examples(config: Config, uri: str, split: str) -> Iterator[Row]:
@@ -83,7 +91,7 @@ def stored_values(config: Config, stored: Any) -> dict[str, bytes | str | float]
                 values[feature.key] = number
         else:
             for raw in one.bytes_list.value[:1]:
-                media = feature.kind in ("image", "audio")
+                media = feature.kind in MEDIA
                 values[feature.key] = raw if media else raw.decode("utf-8")
     return values
 

@@ -23,6 +23,7 @@ from trainer.config import (
     DataConfig,
     EvaluationConfig,
     ImageInput,
+    ImagesInput,
     IntegrityConfig,
     MonitoringConfig,
     ObjectivesConfig,
@@ -42,6 +43,7 @@ from trainer.schema import plain
 
 _STORED = {
     ImageInput: ("name", "column", "max_pixels"),
+    ImagesInput: ("name", "column", "separator", "max_frames", "max_pixels"),
     AudioInput: ("name", "column", "max_input_seconds"),
     TextInput: ("name", "column"),
 }

@@ -65,7 +65,9 @@ _SERVICE_CONFIG = {
                 "initialBackoff": "0.2s",
                 "maxBackoff": "3s",
                 "backoffMultiplier": 2.5,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                # CANCELLED by the server, that is: a call that came in on a connection
+                # which a stopping server had just given up.
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],

@@ -1,5 +1,6 @@
 """The gRPC front: ports, TLS, tokens, health and reflection around the API."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from serving.options import TlsOptions
 from serving.tokens import TokenInterceptor, Tokens
 
 _SERVICES = (grpc_api.PREDICTION_SERVICE, grpc_api.MODEL_SERVICE)
+_LAME_DUCK_SECONDS = 0.5
 _HEALTH_SERVICE = "grpc.health.v1.Health"
 
 
@@ -103,6 +105,7 @@ class GrpcServer:
 
     async def stop(self, grace_s: float) -> None:
         """Accepts nothing more and waits for the requests in flight."""
-        if self._health is not None:
-            self._health.stop()
+        if self._health is not None and self._health.stop():
+            # What they still send here while gRPC says goodbye would be CANCELLED.
+            await asyncio.sleep(_LAME_DUCK_SECONDS)
         await self._server.stop(grace_s)

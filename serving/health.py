@@ -30,10 +30,16 @@ class Health(health_pb2_grpc.HealthServicer):
         self._services = services
         self._ready = ready
         self._stopping = asyncio.Event()
+        self._watching = 0
 
-    def stop(self) -> None:
-        """From now on nothing is served; whoever watches is told and let go."""
+    def stop(self) -> bool:
+        """From now on nothing is served; whoever watches is told and let go.
+
+        Returns:
+            Whether anybody watches, who then needs a moment to go elsewhere.
+        """
         self._stopping.set()
+        return self._watching > 0
 
     def _status(self) -> Any:
         serving = not self._stopping.is_set() and self._ready()
@@ -51,12 +57,16 @@ class Health(health_pb2_grpc.HealthServicer):
         """The status now and whenever it changes, until the server stops."""
         known = request.service in self._services
         told = None
-        while True:
-            status = self._status() if known else _Answer.SERVICE_UNKNOWN
-            if status != told:
-                yield _Answer(status=status)
-                told = status
-            if self._stopping.is_set():  # an open stream would hold the server up
-                return
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), _POLL_SECONDS)
+        self._watching += 1
+        try:
+            while True:
+                status = self._status() if known else _Answer.SERVICE_UNKNOWN
+                if status != told:
+                    yield _Answer(status=status)
+                    told = status
+                if self._stopping.is_set():  # an open stream would hold the server up
+                    return
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), _POLL_SECONDS)
+        finally:
+            self._watching -= 1

@@ -133,7 +133,9 @@ def servable_image(
         max_pixels: limit on width times height, checked before anything is decoded.
         verify: also decode the whole picture as the serving graph will. Ingestion
             does; a client leaves that to the server.
-        frame: which frame of a multi-frame DICOM, see `dicom.render`.
+        frame: which frame of a multi-frame DICOM, see `dicom.render`; a number also
+            of an animated GIF or WebP and of a TIFF of several pages, whose first one
+            is taken otherwise.
         name: the file's name, for messages.
 
     Raises:
@@ -152,7 +154,9 @@ def servable_image(
         raise MediaError(
             "too_many_pixels", f"{width}x{height} is more than {max_pixels}", name
         )
-    if not pictures.passes(picture, data):
+    if frame != "middle":
+        data = pictures.frame_png(picture, frame, name)
+    elif not pictures.passes(picture, data):
         data = pictures.to_png(picture, name)
     if verify:
         try:

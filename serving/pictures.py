@@ -81,6 +81,41 @@ def to_png(picture: Any, name: str) -> bytes:
     return out.getvalue()
 
 
+def frame_count(picture: Any, name: str) -> int:
+    """How many pictures an opened file holds.
+
+    Raises:
+        MediaError: `corrupt_image`.
+    """
+    try:
+        return int(getattr(picture, "n_frames", 1))
+    except Exception as error:  # damaged data raises whatever it breaks
+        raise MediaError(
+            "corrupt_image",
+            f"{picture.format} whose frames cannot be counted ({type(error).__name__})",
+            name,
+        ) from error
+
+
+def frame_png(picture: Any, frame: int, name: str) -> bytes:
+    """Frame `frame`, from 0, of an opened picture as PNG; with what shows through it.
+
+    Raises:
+        MediaError: `bad_frame`, `unsupported_format` or `corrupt_image`.
+    """
+    try:
+        picture.seek(frame)
+    except EOFError as error:
+        raise MediaError("bad_frame", f"there is no frame {frame}", name) from error
+    except Exception as error:
+        raise MediaError(
+            "corrupt_image",
+            f"{picture.format} cannot be decoded ({type(error).__name__})",
+            name,
+        ) from error
+    return to_png(picture, name)
+
+
 def passes(picture: Any, data: bytes) -> bool:
     """Whether TensorFlow decodes the file itself.
 

@@ -221,6 +221,9 @@ def build(client: Client) -> Any:
             name: value for name, value in given if value is not None and value != ""
         }
         try:
+            for name in row:
+                if contract.inputs[name] == "numeric":
+                    row[name] = number(name, row[name])
             found, parts, seconds = asked(client, row)
         except (ClientError, RowError, ValueError) as error:
             text = html.escape(str(error))
@@ -249,7 +252,7 @@ def build(client: Client) -> Any:
     css = (
         ".pm-bars, .pm-bars td { border: 0 !important; padding: .15em .4em !important }"
     )
-    page.polymodal_launch = {"i18n": i18n, "theme": theme, "css": css}
+    page.settings = {"i18n": i18n, "theme": theme, "css": css}
     return page
 
 
@@ -311,7 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.exit(1, f"serving.playground: {error}\n")
     page.launch(
         server_name=chosen.host, server_port=chosen.port, show_error=False,
-        quiet=True, prevent_thread_lock=True, **page.polymodal_launch,
+        quiet=True, prevent_thread_lock=True, **page.settings,
     )  # fmt: skip
     print(
         f"Playground of {client.target} at http://{chosen.host}:{chosen.port}",

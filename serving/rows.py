@@ -10,17 +10,17 @@ import math
 import numbers
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from serving import media
+from serving import media, sequences
 from serving.tensors import Array, tf
 
 RAW = "serving_raw"
 TENSORS = "serving_tensors"
-Kind = Literal["image", "audio", "text", "numeric"]
+Kind = Literal["image", "images", "audio", "text", "numeric"]
 Row = Mapping[str, Any]
 OnBadMedia = Literal["raise", "absent"]
 
@@ -47,10 +47,12 @@ class Contract:
     Attributes:
         inputs: input name -> kind (a category counts as text).
         table: names of those that are columns of a table: numbers and categories.
+        frames: for each sequence of pictures, how many frames the model looks at.
     """
 
     inputs: Mapping[str, Kind]
     table: frozenset[str] = frozenset()
+    frames: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, signatures: Mapping[str, Any]) -> "Contract":
@@ -65,10 +67,11 @@ class Contract:
                 f"the model has no signature {RAW!r}; it has: "
                 + (", ".join(sorted(signatures)) or "none")
             )
-        known: set[str] = set()
+        known: Mapping[str, Any] = {}
         if TENSORS in signatures:
-            known = set(signatures[TENSORS].inputs)
+            known = signatures[TENSORS].inputs
         kinds: dict[str, Kind] = {}
+        frames: dict[str, int] = {}
         for name, info in signatures[RAW].inputs.items():
             dtype = tf.as_dtype(info.dtype)
             if dtype == tf.float32:
@@ -80,6 +83,9 @@ class Contract:
                 )
             elif f"{name}_pixels" in known:
                 kinds[name] = "image"
+            elif f"{name}_frames" in known:
+                kinds[name] = "images"
+                frames[name] = known[f"{name}_frames"].tensor_shape.dim[1].size
             elif f"{name}_log_mel" in known:
                 kinds[name] = "audio"
             else:
@@ -90,7 +96,7 @@ class Contract:
             if kind == "numeric"
             or (kind == "text" and known and f"{name}_token_ids" not in known)
         }
-        return cls(kinds, frozenset(table))
+        return cls(kinds, frozenset(table), frames)
 
     def check_keys(self, rows: Sequence[Row]) -> None:
         """Refuses keys that the model does not know, before anything is read.
@@ -140,7 +146,11 @@ class Contract:
                     array[index] = math.nan if numeric else b""
                     continue
                 try:
-                    array[index] = _encode(kind, value, base)
+                    if kind == "images":
+                        most, strict = self.frames[name], on_bad_media == "raise"
+                        array[index] = _sequence(value, base, most, strict)
+                    else:
+                        array[index] = _encode(kind, value, base)
                 except media.MediaError as error:
                     if on_bad_media == "raise":
                         raise RowError(first + index, name, str(error)) from error
@@ -149,6 +159,32 @@ class Contract:
                     raise RowError(first + index, name, str(error)) from error
             found[name] = array
         return found
+
+
+def _is_frames(value: Any) -> bool:
+    """Whether it is an array [frames, height, width(, channels)], not one picture."""
+    if not isinstance(value, np.ndarray) or value.ndim < 3:
+        return False
+    return value.ndim == 4 or value.shape[2] not in (1, 3, 4)
+
+
+def _sequence(value: Any, base: str, most: int, strict: bool) -> bytes:
+    """A list of pictures, an array of frames, or one file that holds several."""
+
+    def read(one: Any) -> bytes:
+        if isinstance(one, np.ndarray):
+            return _png(one)
+        return _file(one, base, " or a uint8 array")[0]
+
+    several = [value]
+    if sequences.is_packed(value):
+        several = sequences.unpack(value)
+    elif isinstance(value, (list, tuple)) or _is_frames(value):
+        several = list(value)
+    frames, failures = sequences.servable_frames(several, read, most)
+    if failures and strict:
+        raise failures[0]
+    return sequences.pack(frames)
 
 
 def _encode(kind: Kind, value: Any, base: str) -> bytes | float:
@@ -160,20 +196,22 @@ def _encode(kind: Kind, value: Any, base: str) -> bytes | float:
         if isinstance(value, str):
             return value.encode()
         raise TypeError(f"expected a str, got {type(value).__name__}")
-    name = ""
-    if isinstance(value, (str, os.PathLike)):
-        name = os.fspath(value)
-        data = media.read_media(name, base)
-    elif isinstance(value, (bytes, bytearray, memoryview)):
-        data = bytes(value)
-    elif kind == "image" and isinstance(value, np.ndarray):
+    if kind == "image" and isinstance(value, np.ndarray):
         return _png(value)
-    else:
-        wanted = "bytes, a path" + (" or a uint8 array" if kind == "image" else "")
-        raise TypeError(f"expected {wanted}, got {type(value).__name__}")
+    data, name = _file(value, base, " or a uint8 array" if kind == "image" else "")
     if kind == "image":
         return media.servable_image(data, name=name)
     return media.servable_audio(data, name=name)
+
+
+def _file(value: Any, base: str, or_else: str = "") -> tuple[bytes, str]:
+    """A file's bytes, and its name where there is one."""
+    if isinstance(value, (str, os.PathLike)):
+        name = os.fspath(value)
+        return media.read_media(name, base), name
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value), ""
+    raise TypeError(f"expected bytes, a path{or_else}, got {type(value).__name__}")
 
 
 def _png(pixels: Array) -> bytes:

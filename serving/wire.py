@@ -193,6 +193,8 @@ def _fields(data: bytes, at: int, stop: int) -> Iterator[tuple[int, int, int, in
     while at < stop:
         tag, at = _varint(data, at, stop)
         field, kind = tag >> 3, tag & 7
+        if field == 0:  # which no message has
+            raise _Unusual
         if kind == _BYTES:
             length, at = _varint(data, at, stop)
             end = at + length

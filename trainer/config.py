@@ -48,6 +48,7 @@ from trainer.head_config import (
 from trainer.input_config import (
     AudioInput,
     ImageInput,
+    ImagesInput,
     InputConfig,
     TabularColumn,
     TabularInput,
@@ -97,6 +98,7 @@ __all__ = [
     "GatedFusion",
     "HeadConfig",
     "ImageInput",
+    "ImagesInput",
     "InputConfig",
     "IntegrityConfig",
     "LabelKind",

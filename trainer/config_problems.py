@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 from trainer.fusion_config import FilmFusion
 from trainer.head_config import ClassificationHead, RetrievalHead, VqaHead
-from trainer.input_config import AudioInput, ImageInput, TabularInput, TextInput
+from trainer.input_config import (
+    AudioInput,
+    ImageInput,
+    ImagesInput,
+    TabularInput,
+    TextInput,
+)
 from trainer.schema import named, nearest
 
 if TYPE_CHECKING:
@@ -64,6 +70,12 @@ def reference_problems(config: Config) -> Iterator[str]:
         yield from named(
             "fusion.conditioned", config.fusion.conditioned, inputs, "input"
         )
+    for one in config.inputs:
+        if isinstance(one, ImagesInput) and config.embedding_dim % max(one.heads, 1):
+            yield (
+                f"inputs[{one.name}].heads: must divide embedding_dim"
+                f" ({config.embedding_dim}). Received: {one.heads}"
+            )
     for head in config.heads:
         where = f"heads[{head.name}]"
         if isinstance(head, RetrievalHead):

@@ -17,17 +17,21 @@ _MAX_RATE_HZ = 192000
 
 
 def decode_rows(
-    encoded: tf.Tensor, decode: Callable[[tf.Tensor], tf.Tensor], shape: tuple[int, ...]
+    encoded: tf.Tensor,
+    decode: Callable[[tf.Tensor], tf.Tensor],
+    shape: tuple[int, ...],
+    dtype: tf.DType = tf.float32,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes every row that can be decoded.
 
     Args:
         encoded: string [batch], the files' bytes; "" = absent.
-        decode: scalar string -> float32 of `shape`; may raise inside the graph.
+        decode: scalar string -> `dtype` of `shape`; may raise inside the graph.
         shape: static shape of one decoded row.
+        dtype: of what is decoded.
 
     Returns:
-        float32 [batch, *shape], zeros where decoding failed, and bool [batch].
+        `dtype` [batch, *shape], zeros where decoding failed, and bool [batch].
     """
     count = tf.shape(encoded, out_type=tf.int64)[0]
 
@@ -37,7 +41,7 @@ def decode_rows(
     rows = tf.data.Dataset.range(count).map(element).ignore_errors()
     # A sentinel behind the last row: get_single_element needs at least one.
     rows = rows.concatenate(
-        tf.data.Dataset.from_tensors((count, tf.zeros(shape, tf.float32)))
+        tf.data.Dataset.from_tensors((count, tf.zeros(shape, dtype)))
     )
     indices, values = rows.batch(count + 1).get_single_element()
     indices = indices[:, None]

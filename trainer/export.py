@@ -210,7 +210,8 @@ def sample_row(config: Config) -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     for feature in features(config):
-        if feature.kind == "image":
+        if feature.kind in ("image", "images"):
+            # One picture is also a sequence of one.
             picture = tf.fill([32, 32, 3], tf.constant(128, tf.uint8))
             values[feature.key] = tf.io.encode_png(picture).numpy()
         elif feature.kind == "audio":

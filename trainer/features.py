@@ -43,13 +43,17 @@ SLICE_PREFIX = "slice:"
 """Features kept for slicing only: they never reach the model."""
 
 
+MEDIA = ("image", "images", "audio")
+"""Kinds of features whose values are the bytes of files."""
+
+
 @dataclass(frozen=True)
 class Feature:
     """One stored value of a row."""
 
     key: str
     column: str
-    kind: Literal["image", "audio", "text", "numeric", "categorical"]
+    kind: Literal["image", "images", "audio", "text", "numeric", "categorical"]
     input: str
 
 

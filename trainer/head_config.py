@@ -273,6 +273,12 @@ class RetrievalHead:
     temperature: float = option(
         0.07, "Where the learned temperature starts (CLIP's 0.07); it ends at 0.01."
     )
+    match: bool = option(
+        False,
+        "True adds the answer `NAME_match`: how likely the two inputs of a row belong"
+        " together, read off the fused embedding and learned by the objective"
+        " `matching`. Evaluation puts the nearest pairs in order by it once more.",
+    )
     weight: float = option(1.0, "Weight of this head among the heads.")
 
     def problems(self) -> Iterator[str]:

@@ -14,7 +14,7 @@ from trainer.encoder_config import (
     ResNetEncoder,
     TextEncoder,
 )
-from trainer.schema import fraction, option, positive, required
+from trainer.schema import fraction, not_negative, option, positive, required
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,80 @@ class ImageInput:
         yield from fraction(self, "shift", "rotation")
         if not 0 <= self.background <= 255:
             yield f"background: must be in 0-255. Received: {self.background!r}"
+
+
+@dataclass(frozen=True)
+class ImagesInput:
+    """Pictures in an order: the slices of a scan, the frames of a camera."""
+
+    name: str = required("Name of the input in requests and answers.")
+    modality: Literal["images"] = "images"
+    column: str | None = option(
+        None,
+        "Manifest column of the files: a list, in JSON too, or one text with separators;"
+        " one file alone may hold several frames (DICOM, GIF, TIFF); null = the name.",
+    )
+    separator: str = option("|", "Between the files of a cell that is no list.")
+    max_frames: int = option(
+        16, "Of longer sequences so many are taken, evenly; shorter ones are padded."
+    )
+    height: int = option(64, "Height after resizing, pixels.")
+    width: int = option(64, "Width after resizing, pixels.")
+    channels: Literal[1, 3] = option(
+        3, "1 = grey, 3 = RGB; other pictures are converted."
+    )
+    fit: Literal["stretch", "pad", "crop"] = option(
+        "pad",
+        "How another aspect ratio is met: pad keeps the whole picture undistorted.",
+    )
+    background: int = option(
+        255, "Grey level (0-255) behind transparent pixels and in the padding."
+    )
+    max_pixels: int = option(
+        50000000, "Larger pictures are refused before decoding (decompression bombs)."
+    )
+    flip: bool = option(
+        False, "Random left-right mirroring of the whole sequence in training."
+    )
+    shift: float = option(
+        0.0, "Random translation of the whole sequence, a fraction of height and width."
+    )
+    rotation: float = option(
+        0.0, "Random rotation of the whole sequence, as a fraction of a full turn."
+    )
+    encoder: ImageEncoder = option(
+        ResNetEncoder(), "Backbone of each frame; one for all frames."
+    )
+    layers: int = option(
+        1, "Transformer layers over the frames; 0 = their mean, whatever their order."
+    )
+    heads: int = option(4, "Attention heads; must divide embedding_dim.")
+    dropout: float = option(0.1, "Inside the transformer layers.")
+
+    def problems(self) -> Iterator[str]:
+        yield from positive(self, "max_frames", "height", "width", "max_pixels")
+        yield from positive(self, "heads")
+        yield from not_negative(self, "layers")
+        yield from fraction(self, "shift", "rotation", "dropout")
+        if not 0 <= self.background <= 255:
+            yield f"background: must be in 0-255. Received: {self.background!r}"
+
+    @property
+    def frame(self) -> ImageInput:
+        """How one frame is read: as a picture is."""
+        return ImageInput(
+            name=self.name,
+            height=self.height,
+            width=self.width,
+            channels=self.channels,
+            fit=self.fit,
+            background=self.background,
+            max_pixels=self.max_pixels,
+            flip=self.flip,
+            shift=self.shift,
+            rotation=self.rotation,
+            encoder=self.encoder,
+        )
 
 
 @dataclass(frozen=True)
@@ -166,4 +240,4 @@ class TabularInput:
             yield "numeric: a tabular input needs at least one column."
 
 
-InputConfig = ImageInput | AudioInput | TextInput | TabularInput
+InputConfig = ImageInput | ImagesInput | AudioInput | TextInput | TabularInput

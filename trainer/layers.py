@@ -151,6 +151,20 @@ class AllTrue(keras.layers.Layer):
         return keras.KerasTensor(tokens.shape[:2], dtype="bool")
 
 
+@keras.saving.register_keras_serializable("polymodal")
+class AtMost(keras.constraints.Constraint):
+    """Cuts weights at a bound after each step, as CLIP does with its temperature."""
+
+    def __init__(self, bound: float) -> None:
+        self.bound = bound
+
+    def __call__(self, weight: Any) -> Any:
+        return ops.minimum(weight, self.bound)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"bound": self.bound}
+
+
 def name_backbone(backbone: Any, name: str) -> Any:
     """Puts the name before the paths of a backbone's variables.
 

@@ -26,9 +26,11 @@ class Learner(keras.Model):
     ) -> None:
         super().__init__(**kwargs)
         self.model = network.model
-        self.objectives = objectives(config, resources)
+        self.network = network
+        # Any: each has attributes of its own, which callers look at.
+        self.objectives: dict[str, Any] = dict(objectives(config, resources))
         for objective in self.objectives.values():
-            objective.build(network)
+            objective.build(network, self.objectives)
         # Keras finds the objectives' weights through this list.
         self.objective_layers = [
             layer for one in self.objectives.values() for layer in one.layers
@@ -43,7 +45,9 @@ class Learner(keras.Model):
         self.built = True
 
     def call(self, x: Any, training: bool = False) -> Any:
-        return self.model(x, training=training)
+        """What the trunk gives and the heads' logits: what the objectives look at."""
+        seen = self.network.trunk(x, training=training)
+        return {**seen, **self.network.logits(seen)}
 
     def compute_loss(
         self,

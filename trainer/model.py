@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
-from trainer.config import Config
+from trainer.config import CONFIG_ASSET, Config, load
 from trainer.features import (
     EMBEDDING,
     SHOWN,
@@ -22,8 +25,19 @@ from trainer.features import (
 )
 from trainer.fusion import fusion
 from trainer.heads import heads
-from trainer.layers import Encoded, MissingToken, ModalityDropout
+from trainer.layers import Encoded, MissingToken, ModalityDropout, SpecAugment
 from trainer.modalities import Resources, modalities
+from trainer.modalities.text import TokenDropout
+from trainer.transfer import TransferError, other_vocabularies, restore
+
+_AUGMENTING = (
+    keras.layers.RandomFlip,
+    keras.layers.RandomTranslation,
+    keras.layers.RandomRotation,
+    SpecAugment,
+    TokenDropout,
+)
+"""Layers that change what an input says or where, in training."""
 
 
 def model_inputs(config: Config, resources: Resources) -> dict[str, Any]:
@@ -47,11 +61,58 @@ class Network:
             `embedding`, and `shown` bool [batch, inputs], the inputs that modality
             dropout left.
         config: the model's config.
+        resources: constants of the full pass over the train split.
     """
 
     model: keras.Model
     trunk: keras.Model
     config: Config
+    resources: Resources
+
+    @cached_property
+    def still(self) -> keras.Model:
+        """The trunk without augmentation, for an objective that hides places of an input.
+
+        The layers and their weights are the trunk's; dropout is as it was.
+        """
+
+        def call(layer: Any, *arguments: Any, **named: Any) -> Any:
+            if isinstance(layer, _AUGMENTING):
+                return arguments[0]
+            return layer(*arguments, **named)
+
+        return keras.models.clone_model(
+            self.trunk, clone_function=lambda layer: layer, call_function=call
+        )
+
+    def twin(self) -> Network:
+        """A network of the same config, with weights of its own."""
+        return build_network(self.config, self.resources)
+
+    def finished(self, path: str) -> keras.Model:
+        """Another model, trained and exported before, that reads the same tensors.
+
+        An exported model is built again from the config that it carries: a training
+        step that runs it can then be compiled, which it cannot with a signature that
+        answers strings.
+
+        Args:
+            path: folder of an exported model, or a `.keras` file.
+
+        Raises:
+            TransferError: it cannot be loaded, asks for tensors that this network does
+                not get, or was trained on other vocabularies.
+        """
+        model = _finished(path, self.resources)
+        ours = {key: tuple(one.shape) for key, one in self.model.input.items()}
+        theirs = {key: tuple(one.shape) for key, one in model.input.items()}
+        if odd := sorted(k for k, shape in theirs.items() if ours.get(k) != shape):
+            raise TransferError(
+                f"{path}: its inputs must have the names, kinds and sizes of this"
+                " config's. Other are: "
+                + ", ".join(f"{k} {theirs[k]}, here {ours.get(k, 'none')}" for k in odd)
+            )
+        return model
 
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
         """The shape of all that the trunk gives, by key."""
@@ -137,7 +198,41 @@ def build_network(config: Config, resources: Resources) -> Network:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = config.training.batch_norm_momentum
     trunk = keras.Model(inputs, seen, name=f"{name}_trunk")
-    return Network(model, trunk, config)
+    return Network(model, trunk, config, resources)
+
+
+def _finished(path: str, resources: Resources) -> keras.Model:
+    if path.endswith(".keras"):
+        try:
+            return keras.saving.load_model(path, compile=False)
+        except (OSError, ValueError) as error:
+            raise TransferError(
+                f"{path}: cannot be loaded by Keras: {error}"
+            ) from error
+    file = os.path.join(path, CONFIG_ASSET)
+    if not tf.io.gfile.exists(file):
+        raise TransferError(
+            f"{path}: neither a .keras file nor the folder of a model that polymodal"
+            f" exported (no {CONFIG_ASSET} in it)."
+        )
+    config = load(file)
+    try:
+        if other := sorted(other_vocabularies(config, resources, path)):
+            raise TransferError(
+                f"{path}: trained on another vocabulary of {', '.join(other)}."
+            )
+        model = build_model(config, resources)
+    except KeyError as error:
+        raise TransferError(
+            f"{path}: has an input or a head {error}, of which this config knows nothing."
+        ) from error
+    done = restore(model, config, resources, path)
+    if done.fresh:
+        raise TransferError(
+            f"{path}: trained on other categories, classes or answers:"
+            f" {', '.join(done.fresh)} do not fit."
+        )
+    return model
 
 
 def _judged(

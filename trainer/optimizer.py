@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from trainer.config import ParameterGroup, TrainingConfig
 
-# Biases and gains have no scale to decay (as in BERT's and ViT's training).
-_NO_DECAY = ("bias", "gamma", "beta", "token")
+# Biases, gains and temperatures have no scale to decay (as in BERT's, ViT's and
+# CLIP's training).
+_NO_DECAY = ("bias", "gamma", "beta", "token", "log_scale")
 
 
 class GroupedAdamW(keras.optimizers.AdamW):

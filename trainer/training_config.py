@@ -97,7 +97,12 @@ class TrainingConfig:
 class Threshold:
     """A condition for the blessing."""
 
-    metric: str = required("accuracy or log_loss; mae or rmse for regression.")
+    metric: str = required(
+        "accuracy or log_loss (classification); mae or rmse (regression); accuracy, mae,"
+        " quadratic_weighted_kappa or log_loss (ordinal); ndcg_at_K or mrr (ranking);"
+        " vqa_accuracy; recall_at_1, recall_at_5, recall_at_10 or median_rank, each also"
+        " with _A_to_B behind it (retrieval)."
+    )
     head: str | None = option(None, "Head; null = the first one.")
     minimum: float | None = option(None, "The metric must be at least this.")
     maximum: float | None = option(None, "The metric must be at most this.")
@@ -119,8 +124,9 @@ class EvaluationConfig:
 
     thresholds: tuple[Threshold, ...] = option(
         (),
-        "Conditions for the blessing; empty = the first head's accuracy (or mae) may"
-        " not be worse than the last blessed model's by more than 0.01.",
+        "Conditions for the blessing; empty = the first head's first metric (accuracy,"
+        " mae, NDCG, VQA accuracy, recall) may not be worse than the last blessed"
+        " model's by more than 0.01.",
     )
     slices: tuple[tuple[str, ...], ...] = option(
         (), "Manifest columns, alone or crossed, whose values are judged apart."

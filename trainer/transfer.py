@@ -91,7 +91,7 @@ def restore(
         TransferError: no such base, or nothing of it fits.
     """
     values = base_values(path)
-    vocabularies = _vocabularies(config, resources, path)
+    vocabularies = other_vocabularies(config, resources, path)
     restored, fresh = [], []
     for variable in model.variables:
         value = values.get(variable.path)
@@ -119,7 +119,7 @@ def restore(
     )
 
 
-def _vocabularies(
+def other_vocabularies(
     config: Config, resources: Resources, path: str
 ) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
     """Text input -> (the base's vocabulary, this model's), where they differ."""

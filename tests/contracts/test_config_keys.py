@@ -937,6 +937,7 @@ _DATASET = "tests/contracts/test_dataset.py"
 _AUGMENTATION = "tests/trainer/test_augmentation.py"
 _HEAD_KEYS = "tests/contracts/test_head_keys.py"
 _HEAD_ROWS = "tests/pipeline/test_head_rows.py"
+_SEQUENCE = "tests/contracts/test_images_keys.py"
 _HEADS = "tests/trainer/test_heads.py"
 _MODEL = "tests/trainer/test_model.py"
 _MONITORING = "tests/contracts/test_monitoring_keys.py"
@@ -952,6 +953,15 @@ _ROWS = "tests/pipeline/test_rows.py"
 def _under(prefix: str, keys: str, file: str) -> dict[str, str]:
     return {f"{prefix}.{key}": file for key in keys.split()}
 
+
+# One set of encoders for a picture and for the frames of a sequence.
+_PICTURES = {
+    **_under("resnet", "block filters blocks strides", HERE),
+    **_under("efficientnet_v2", "width_coefficient depth_coefficient", HERE),
+    **_under("preset", "preset", _PRESETS),
+    **_under("conv", "filters kernel_size pool flatten dropout", HERE),
+    **_under("mlp", "hidden_dims dropout", HERE),
+}
 
 # Dotted key -> the file of the test that shows its effect.
 COVERED: dict[str, str] = {
@@ -970,17 +980,12 @@ COVERED: dict[str, str] = {
     **_under("inputs.image", "name column height width channels fit", HERE),
     **_under("inputs.image", "background max_pixels", HERE),
     **_under("inputs.image", "flip shift rotation", _AUGMENTATION),
-    **_under("inputs.image.encoder.resnet", "block filters blocks strides", HERE),
-    **_under(
-        "inputs.image.encoder.efficientnet_v2",
-        "width_coefficient depth_coefficient",
-        HERE,
-    ),
-    **_under("inputs.image.encoder.preset", "preset", _PRESETS),
-    **_under(
-        "inputs.image.encoder.conv", "filters kernel_size pool flatten dropout", HERE
-    ),
-    **_under("inputs.image.encoder.mlp", "hidden_dims dropout", HERE),
+    **{f"inputs.image.encoder.{key}": file for key, file in _PICTURES.items()},
+    **{f"inputs.images.encoder.{key}": file for key, file in _PICTURES.items()},
+    **_under("inputs.images", "name column height width channels fit", _SEQUENCE),
+    **_under("inputs.images", "background max_pixels layers heads dropout", _SEQUENCE),
+    **_under("inputs.images", "separator max_frames", "tests/pipeline/test_frames.py"),
+    **_under("inputs.images", "flip shift rotation", "tests/trainer/test_images.py"),
     **_under("inputs.audio", "name column sample_rate_hz max_seconds", HERE),
     **_under("inputs.audio", "max_input_seconds frame_ms step_ms mel_bins", HERE),
     **_under("inputs.audio", "min_hz max_hz mask_frames mask_bins", HERE),

@@ -237,6 +237,7 @@ def exported(made: Clinic, model: Any, tmp_path_factory: pytest.TempPathFactory)
     return folder
 
 
+@pytest.mark.slow
 def test_the_load_gate_lets_every_head_pass(
     made: Clinic, model: Any, exported: str
 ) -> None:
@@ -280,6 +281,7 @@ def test_judging_gives_every_metric_of_every_head(report: Mapping[str, Any]) -> 
         assert "rank/mrr" in alone
 
 
+@pytest.mark.slow
 # 2026-11: TFMA 0.47 makes scalars of arrays of one; gone with its next release.
 @pytest.mark.filterwarnings(
     "ignore:Conversion of an array with ndim:DeprecationWarning"

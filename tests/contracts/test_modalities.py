@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from serving.sequences import pack
 from tests.trainer import samples
-from trainer.config import Config, InputConfig, replace
+from trainer.config import Config, ImagesInput, InputConfig, replace
 from trainer.encoder_config import (
     BertEncoder,
     EfficientNetEncoder,
@@ -30,10 +31,15 @@ RESOURCES = Resources(
     class_counts={"disease": (1.0, 1.0, 1.0)},
 )
 TURNED = samples.encoded(samples.picture(9, 5))
+SCAN = ImagesInput(
+    "scan", height=8, width=8, max_frames=3, heads=2, dropout=0.0,
+    encoder=SmallConvEncoder(filters=(4,), dropout=0.0),
+)  # fmt: skip
 SOUND = samples.wav(samples.tone(400, 0.2, 8000), 8000)
 # Modality -> its input and, by feature, three rows: there, absent, there.
 CASES: dict[str, tuple[InputConfig, dict[str, list[Any]]]] = {
     "image": (samples.PHOTO, {"photo": [TURNED, b"", TURNED]}),
+    "images": (SCAN, {"scan": [pack([TURNED, TURNED]), b"", TURNED]}),
     "audio": (samples.VOICE, {"voice": [SOUND, b"", SOUND]}),
     "text": (samples.NOTE, {"note": ["no fever", "", "发烧"]}),
     "tabular": (
@@ -133,6 +139,8 @@ ENCODERS: dict[str, InputConfig] = {
         channels=1,
         encoder=EfficientNetEncoder(width_coefficient=0.1, depth_coefficient=0.1),
     ),
+    "images_conv": SCAN,
+    "images_mlp": replace(SCAN, encoder=MlpEncoder(hidden_dims=(3,)), layers=0),
     "audio_conv": samples.VOICE,
     "audio_transformer": replace(
         samples.VOICE,

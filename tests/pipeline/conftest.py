@@ -8,12 +8,15 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pipeline.demo import config_path
 from pipeline.demo_data import write_demo_data
+
+if TYPE_CHECKING:
+    from tests.pipeline.monitored import Watching
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("training.epochs=4", "evaluation.thresholds.0.minimum=0.15")
@@ -87,3 +90,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     project = Project(str(manifest), folder / "run")
     printed = project.run()
     return Finished(project, project.summary(), printed)
+
+
+@pytest.fixture(scope="session")
+def watching(tmp_path_factory: pytest.TempPathFactory) -> Watching:
+    """A small model with a baseline; whoever changes its files takes a copy."""
+    from tests.pipeline.monitored import save_watched
+
+    return save_watched(tmp_path_factory.mktemp("watched"))

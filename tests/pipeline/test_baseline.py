@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,10 @@ from serving.client import LocalModel
 from serving.servable import Servable
 from tests.pipeline.conftest import Finished
 from tests.pipeline.monitored import (
+    VERSION,
     Watching,
     logs_of,
     rows,
-    save_watched,
     sent,
     write_logs,
 )
@@ -41,8 +42,10 @@ from trainer.config import MonitoringConfig, load, replace
 
 
 @pytest.fixture
-def watching(tmp_path: Path) -> Watching:
-    return save_watched(tmp_path)
+def copied(watching: Watching, tmp_path: Path) -> Watching:
+    """A model whose files a test may change."""
+    copy = shutil.copytree(watching.model, tmp_path / "watched" / str(VERSION))
+    return replace(watching, model=copy)
 
 
 def read_rows(finished: Finished, manifest: str) -> list[Row]:
@@ -159,11 +162,11 @@ def test_a_trained_model_is_watched(finished: Finished, tmp_path: Path) -> None:
     assert ("label", "label") in drifted
 
 
-def test_new_thresholds_are_written_and_nothing_else(watching: Watching) -> None:
-    path = watching.model / FOLDER / STATISTICS
+def test_new_thresholds_are_written_and_nothing_else(copied: Watching) -> None:
+    path = copied.model / FOLDER / STATISTICS
     before = path.stat()
-    config = replace(watching.config, monitoring=MonitoringConfig(label=0.3))
-    assert keep_baseline(config, str(watching.model), "nowhere") == str(path)
+    config = replace(copied.config, monitoring=MonitoringConfig(label=0.3))
+    assert keep_baseline(config, str(copied.model), "nowhere") == str(path)
     assert load_baseline(str(path)).config.monitoring.label == 0.3
     after = path.stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
@@ -190,19 +193,19 @@ def test_a_baseline_is_found_by_its_model(watching: Watching) -> None:
     assert found == [400] * 4
 
 
-def test_what_is_no_baseline_is_refused(watching: Watching, tmp_path: Path) -> None:
+def test_what_is_no_baseline_is_refused(copied: Watching, tmp_path: Path) -> None:
     with pytest.raises(
         BaselineError, match="no baseline here; expected a FeatureStats"
     ):
         load_baseline(str(tmp_path / "nowhere"))
-    reading = watching.model / FOLDER / "baseline.json"
+    reading = copied.model / FOLDER / "baseline.json"
     whole: dict[str, Any] = json.loads(reading.read_text())
     reading.write_text(json.dumps({**whole, "format": 99}))
     with pytest.raises(BaselineError, match=r"format 99; .* reads 1\."):
-        load_baseline(str(watching.model))
+        load_baseline(str(copied.model))
     reading.write_text(json.dumps(whole)[:-20])
     with pytest.raises(BaselineError, match=r"not a whole baseline \(JSONDecodeError"):
-        load_baseline(str(watching.model))
+        load_baseline(str(copied.model))
 
 
 def test_another_models_embeddings_are_not_compared(
@@ -221,17 +224,17 @@ def test_another_models_embeddings_are_not_compared(
 
 
 def test_a_baseline_without_its_model_compares_the_rest(
-    watching: Watching, tmp_path: Path
+    copied: Watching, tmp_path: Path
 ) -> None:
-    (watching.model / FOLDER).rename(tmp_path / "baseline")
-    write_logs(tmp_path / "logs", logs_of(watching, rows(120, 5)))
+    (copied.model / FOLDER).rename(tmp_path / "baseline")
+    write_logs(tmp_path / "logs", logs_of(copied, rows(120, 5)))
     alone = Monitor(str(tmp_path / "logs"), str(tmp_path / "baseline")).run()
     verdicts = {(c.kind, c.feature): c.verdict for c in alone.checks}
     assert verdicts["embedding", "picture_embedding"] == "not logged"
     assert verdicts["missing", "picture"] == "silent"
     assert "embeddings are not compared: give --model" in alone.notes
     given = Monitor(
-        str(tmp_path / "logs"), str(tmp_path / "baseline"), str(watching.model)
+        str(tmp_path / "logs"), str(tmp_path / "baseline"), str(copied.model)
     ).run()
     verdicts = {(c.kind, c.feature): c.verdict for c in given.checks}
     assert verdicts["embedding", "picture_embedding"] == "silent"

@@ -112,6 +112,17 @@ def test_several_labels_a_row_by_separator_or_list(tmp_path: Path) -> None:
         assert check(config, str(tmp_path / "m.jsonl")).problems == []
 
 
+def test_grades_may_be_ordinal(tmp_path: Path) -> None:
+    def written(values: str) -> str:
+        rows = [{"note": f"words {i} {i * 7 % 11}", "label": values[i % len(values)]}
+                for i in range(60)]  # fmt: skip
+        return inferred(write_csv(tmp_path / "m.csv", rows))[1]
+
+    assert "kind: ordinal" in written("01234")
+    assert "kind: ordinal" not in written("01")
+    assert "kind: ordinal" not in written("abc")
+
+
 def test_files_without_an_extension_are_known_by_their_content(tmp_path: Path) -> None:
     for i in range(20):
         (tmp_path / f"IM{i:04d}").write_bytes(wav() if i < 10 else png())

@@ -29,7 +29,6 @@ from tests.pipeline.monitored import (
     Watching,
     logs_of,
     rows,
-    save_watched,
     write_logs,
 )
 from trainer.config import MonitoringConfig, replace, to_yaml
@@ -46,11 +45,6 @@ SHIFTS: dict[tuple[str, str], dict[str, Any]] = {
     ("numeric", "age"): {"age": lambda age: age + 25},
     ("categorical", "city"): {"city": lambda city: "Genève"},
 }
-
-
-@pytest.fixture(scope="module")
-def watching(tmp_path_factory: pytest.TempPathFactory) -> Watching:
-    return save_watched(tmp_path_factory.mktemp("watched"))
 
 
 def polymodal(*words: str) -> Result:

@@ -26,17 +26,11 @@ from tests.pipeline.monitored import (
     Watching,
     logs_of,
     rows,
-    save_watched,
     sent,
     write_logs,
 )
 from trainer.config import ServingConfig, replace
 from trainer.serving_config import RequestLogConfig
-
-
-@pytest.fixture(scope="module")
-def watching(tmp_path_factory: pytest.TempPathFactory) -> Watching:
-    return save_watched(tmp_path_factory.mktemp("watched"))
 
 
 @pytest.fixture(scope="module")

@@ -93,7 +93,7 @@ class Bench:
     async def running(self, count: int = 1) -> None:
         """Waits until that many runs have begun, and what was asked is in its queue."""
         await until(lambda: len(self.model.runs) >= count)
-        for _ in range(3):
+        for _ in range(100):  # more turns than the scheduler ever waits
             await asyncio.sleep(0)
 
 

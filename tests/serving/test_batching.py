@@ -3,7 +3,7 @@
 import grpc
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving import batching
@@ -99,6 +99,7 @@ def test_outputs_that_are_not_one_row_each(output: np.ndarray, words: str) -> No
     assert caught.value.code == grpc.StatusCode.FAILED_PRECONDITION
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     st.lists(st.integers(0, 5), min_size=1, max_size=6).filter(sum),
     st.integers(0, 4),
@@ -116,6 +117,7 @@ def test_everyone_gets_their_own_rows(sizes: list[int], padding: int) -> None:
         assert answer["y"].tolist() == [mark + 1000 for mark in request["x"].tolist()]
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.integers(1, 40), st.integers(1, 9))
 def test_pieces_join_again(size: int, largest: int) -> None:
     parts = batching.pieces({"x": np.arange(size)}, largest)

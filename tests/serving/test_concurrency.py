@@ -1,5 +1,7 @@
 """Thousands of marked requests at once: nobody gets another's answer."""
 
+import contextlib
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,9 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from serving.metrics import Metrics
 from serving.options import BatchingOptions
 from serving.server import ModelServer
+from serving.versions import LoadPolicy
+from tests.serving.conftest import wait_until
+from tests.serving.saved_models import save_half
 
 CLIENTS, REQUESTS = 24, 150
 
@@ -104,3 +109,45 @@ def test_everyone_gets_their_own_answer(batched: tuple[int, Sizes]) -> None:
         one.join()
     assert not wrong, wrong[:3]
     assert max(sizes.requests) >= 4  # they did meet in batches
+
+
+def test_a_swap_fails_nobody(tmp_path: Path, quick: LoadPolicy) -> None:
+    """Version 1 answers x / 2 + 1, version 2 x / 2 + 2: an answer says whose it is."""
+    save_half(tmp_path, "1", offset=1.0)
+    seen: set[int] = set()
+    wrong: list[str] = []
+    with ModelServer(
+        str(tmp_path), "half", policy=quick, batching=BatchingOptions()
+    ) as server:
+        swapped = threading.Event()
+
+        def ask_on(number: int) -> None:
+            options = [("grpc.use_local_subchannel_pool", 1)]
+            with grpc.insecure_channel(f"localhost:{server.port}", options) as channel:
+                stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+                while not swapped.is_set():
+                    try:
+                        answer = stub.Predict(marked("half", np.array([number])))
+                    except grpc.RpcError as error:
+                        wrong.append(str(error))
+                        return
+                    version = answer.model_spec.version.value
+                    seen.add(version)
+                    if list(answer.outputs["y"].float_val) != [number / 2 + version]:
+                        wrong.append(f"{number}: {answer}")
+
+        clients = [
+            threading.Thread(target=ask_on, args=(number,)) for number in range(8)
+        ]
+        for one in clients:
+            one.start()
+        wait_until(lambda: seen == {1})
+        save_half(tmp_path, "2", offset=2.0)
+        shutil.rmtree(tmp_path / "1")
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: seen == {1, 2} or bool(wrong), 60)
+        swapped.set()
+        for one in clients:
+            one.join()
+    assert not wrong, wrong[:3]
+    assert seen == {1, 2}

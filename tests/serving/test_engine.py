@@ -27,6 +27,17 @@ def test_what_waits_becomes_one_batch() -> None:
     assert bench.heard.told == [[2], [4, 6, 8, 10]]
 
 
+def test_what_arrives_in_the_same_moment_comes_along() -> None:
+    async def scene(bench: Bench) -> None:
+        answers = []
+        for at in range(5):
+            answers.append(bench.ask(at))
+            await asyncio.sleep(0)  # a turn of the loop for each, as gRPC takes them
+        assert await asyncio.gather(*answers) == [[2 * at] for at in range(5)]
+
+    assert play(scene, options()).model.runs == [[0, 1, 2, 3, 4]]
+
+
 def test_batches_end_at_their_largest_size() -> None:
     async def scene(bench: Bench) -> None:
         bench.model.gate.clear()

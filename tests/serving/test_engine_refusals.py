@@ -76,17 +76,17 @@ def test_what_was_cancelled_makes_room_in_the_queue() -> None:
         bench.model.gate.clear()
         first = bench.ask(1)
         await bench.running()
-        gone = bench.ask(2)
+        gone, waits = bench.ask(2), bench.ask(3)
         await bench.running()
-        assert await code(bench.ask(3)) == "UNAVAILABLE"
+        assert await code(bench.ask(4)) == "UNAVAILABLE"
         gone.cancel()
         await asyncio.wait([gone])
-        fits = bench.ask(4)
+        fits = bench.ask(5)
         await bench.running()
         bench.model.gate.set()
-        assert await asyncio.gather(first, fits) == [[2], [8]]
+        assert await asyncio.gather(first, waits, fits) == [[2], [6], [10]]
 
-    play(scene, options(max_batch_size=1, max_enqueued_batches=1))
+    play(scene, options(max_batch_size=1, max_enqueued_batches=2))
 
 
 def test_a_batch_is_stopped_when_all_its_callers_have_gone() -> None:

@@ -91,7 +91,7 @@ def post(
                 if isinstance(
                     event, h2.events.ResponseReceived | h2.events.TrailersReceived
                 ):
-                    found.update(event.headers)
+                    found.update((str(k), str(v)) for k, v in event.headers or ())
                 elif isinstance(
                     event,
                     h2.events.StreamEnded

@@ -20,8 +20,8 @@ from tensorflow_serving.apis import (
 from benchmarks.server_process import ServerProcess
 from tests.serving.fuzz_targets import messages
 from tests.serving.fuzz_targets.messages import FORBIDDEN, Verdict
-from tests.serving.fuzz_targets.profile import fuzz
 from tests.serving.fuzz_targets.server import Bystanders
+from tests.serving.fuzz_targets.settings import fuzz
 
 SERVICE = "/tensorflow.serving.PredictionService/"
 REFUSALS = {

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from benchmarks.server_process import ServerProcess
 from tests.serving.fuzz_targets.messages import FORBIDDEN, MARKED_NUMBER, MARKER
-from tests.serving.fuzz_targets.profile import fuzz
 from tests.serving.fuzz_targets.server import MAX_JSON_BYTES, Bystanders
+from tests.serving.fuzz_targets.settings import fuzz
 
 PREDICT = "/v1/models/half:predict"
 
@@ -56,8 +56,8 @@ def as_float32(value: Any) -> float | None:
     """What a JSON value is as float32, None where it is none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if isinstance(value, int) and abs(value) >= 2**24:
-        return None  # not exact
+    if isinstance(value, int) and 2**24 <= abs(value) < 2**63:
+        return None  # not exact; beyond 64 bits JSON's numbers are floats
     number = float(value)
     if math.isfinite(number) and abs(number) > np.finfo(np.float32).max:
         return None
@@ -134,8 +134,9 @@ json_requests = st.fixed_dictionaries(
         "instances": json_values,
         "inputs": json_values,
         "signature_name": st.one_of(
+            # An unknown name is told: it must not be the marker.
             st.sampled_from(["serving_default", "pair", "strict", "no", ""]),
-            json_values,
+            st.sampled_from([None, 1, ["pair"], {}]),
         ),
         MARKER: json_values,
     },

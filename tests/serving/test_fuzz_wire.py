@@ -14,7 +14,7 @@ from tensorflow_serving.apis import predict_pb2
 from serving import wire
 from serving.status import ServingError
 from tests.serving.fuzz_targets import messages
-from tests.serving.fuzz_targets.profile import fuzz
+from tests.serving.fuzz_targets.settings import fuzz
 
 
 def read(data: bytes) -> Any:

@@ -1,5 +1,6 @@
 """The standard health service and server reflection."""
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from grpc_reflection.v1alpha import (
     reflection_pb2_grpc,
 )
 
+from serving import grpc_server
 from serving.grpc_server import GrpcOptions
 from serving.server import ModelServer
 from serving.versions import LoadPolicy
@@ -61,6 +63,25 @@ def test_serving_once_the_model_can_be_asked(
     server.stop(grace_s=30)
     assert [answer.status for answer in watched] == [NOT_SERVING]
     assert time.monotonic() - began < 15
+
+
+def test_who_watches_can_still_ask_for_a_moment(
+    half_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sent before the news of the end arrived is answered, not cancelled."""
+    monkeypatch.setattr(grpc_server, "_LAME_DUCK_SECONDS", 3.0)
+    server = ModelServer(str(half_base), "half", grpc=GrpcOptions(health_service=True))
+    server.start()
+    with grpc.insecure_channel(f"localhost:{server.port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        watched = stub.Watch(asked(), timeout=60)
+        assert next(watched).status == SERVING
+        stopping = threading.Thread(target=server.stop)
+        stopping.start()
+        assert next(watched).status == NOT_SERVING
+        for _ in range(20):
+            assert stub.Check(asked(), timeout=5).status == NOT_SERVING
+        stopping.join()
 
 
 def test_two_models_are_both_wanted(

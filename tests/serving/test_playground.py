@@ -151,6 +151,14 @@ def test_inputs_can_be_given_and_left_out(page: Any, tmp_path: Path) -> None:
     find(page, "#in-xray input[type=file]").send_keys(str(picture))
     wait(page, lambda p: p.find_elements("css selector", "#in-xray img"))
     find(page, "#in-note textarea, #in-note input").send_keys("a long note")
+    age = find(page, "#in-age textarea, #in-age input")
+    age.send_keys("old")
+    assert "age: expected a number, got 'old'" in ask(page)
+    age.clear()
+    age.send_keys("41,5")
+    assert "absent: age" not in ask(page)
+    for _ in range(4):
+        age.send_keys("\b")
     text = ask(page)
     assert "finding: light" in text
     scores, parts = rows(page, "pm-score"), rows(page, "pm-part")

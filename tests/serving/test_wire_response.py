@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from tensorflow_serving.apis import predict_pb2
@@ -42,6 +42,7 @@ def written(array: Any, dtype: int, content: bool = False) -> Any:
 
 @pytest.mark.parametrize("content", [False, True])
 @pytest.mark.parametrize("name", DTYPES)
+@settings(deadline=None, max_examples=25)  # the machine may be busy
 @given(data=st.data())
 def test_every_dtype(name: str, content: bool, data: Any) -> None:
     shapes = arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
@@ -55,6 +56,7 @@ def test_every_dtype(name: str, content: bool, data: Any) -> None:
     assert bool(proto.tensor_content) == (content and array.size > 0)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.binary(max_size=300), max_size=5))
 def test_strings(texts: list[bytes]) -> None:
     array = np.empty(len(texts), object)
@@ -77,7 +79,8 @@ def test_typed_fields_by_hand() -> None:
 
 
 def test_several_outputs_and_long_ones() -> None:
-    outputs = {"a": np.zeros(100_000, np.float32), "b" * 200: np.ones(1)}
+    outputs: dict[str, Any] = {"a": np.zeros(100_000, np.float32)}
+    outputs["b" * 200] = np.ones(1)
     data = wire_response.write("m", 1, "s", outputs, {"a": 1, "b" * 200: 2})
     message = predict_pb2.PredictResponse.FromString(data)
     assert len(message.outputs["a"].float_val) == 100_000

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from trainer.config import ImageInput
 from trainer.layers import MaskedMean, MissingToken, ModalityDropout, SpecAugment
-from trainer.modalities.image import Image
+from trainer.modalities._pictures import augmentation
 from trainer.modalities.text import TokenDropout, TokenPairs
 
 
@@ -99,7 +99,7 @@ def test_spec_augment_is_off_in_inference() -> None:
 
 @pytest.mark.parametrize("change", [{"flip": True}, {"shift": 0.3}, {"rotation": 0.2}])
 def test_pictures_are_changed_in_training_only(change: dict[str, Any]) -> None:
-    (layer,) = Image(ImageInput("p", **change))._augmentation()
+    (layer,) = augmentation(ImageInput("p", **change))
     x = np.zeros((16, 8, 8, 3), np.float32)
     x[:, 2:5, 1:3] = 200.0
     moved = np.asarray(layer(tf.constant(x), training=True))
@@ -113,7 +113,7 @@ def test_pictures_are_changed_in_training_only(change: dict[str, Any]) -> None:
 
 
 def test_no_augmentation_unless_asked_for() -> None:
-    assert Image(ImageInput("p"))._augmentation() == []
+    assert augmentation(ImageInput("p")) == []
 
 
 def test_masked_mean_is_over_the_real_tokens() -> None:

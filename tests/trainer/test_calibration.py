@@ -268,7 +268,7 @@ def test_found_thresholds_are_those_of_a_rows_inputs() -> None:
     got = answer(config(head), outputs, TENSORS, Resources(), {"y": fitted})
     assert got["y_abstained"].numpy().tolist() == [True, False, False]
     bound = threshold(config(head), "y", TENSORS, {"y": fitted})
-    np.testing.assert_allclose(bound, [0.7, 0.2, 0.5])
+    np.testing.assert_allclose(np.asarray(bound), [0.7, 0.2, 0.5])
     assert threshold(config(head), "y", TENSORS, {}) is None
     assert threshold(config(), "y", TENSORS, {"y": fitted}) is None
     ordinal = OrdinalHead("y", ("u", "v", "w"))

@@ -351,5 +351,5 @@ def test_the_walk_sees_the_whole_schema() -> None:
     names = {cls.__name__ for cls in schema_classes()}
     assert {"ParameterGroup", "BertEncoder", "TabularColumn", "SplitConfig"} <= names
     assert set(union_members(c.InputConfig) or {}) == {
-        "image", "audio", "text", "tabular",
+        "image", "images", "audio", "text", "tabular",
     }  # fmt: skip

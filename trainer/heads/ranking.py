@@ -22,8 +22,8 @@ _FAR = -1e9
 class Ranking(Head[RankingHead]):
     """Scores s_i of rows i with relevance y_i, compared within their group.
 
-    Only rows of a group that meet in a batch are compared; the data set puts a group's
-    rows together.
+    Only rows of a group that meet in a batch (on several GPUs, in one's share of it)
+    are compared; the data set puts a group's rows together.
 
     listnet (Cao et al. 2007, top-one): L = -mean_g sum_{i in g} p_i log q_i, with p the
     softmax of y and q the softmax of s over the group.

@@ -12,8 +12,9 @@ import tensorflow as tf
 from keras import ops
 
 from trainer.config import RetrievalHead
-from trainer.features import SHOWN, embedding_key
+from trainer.features import EMBEDDING, SHOWN, embedding_key
 from trainer.heads.base import Head, Labels
+from trainer.layers import AtMost
 from trainer.modalities.base import Resources, Tensors
 
 _FAR = -1e9
@@ -21,20 +22,6 @@ _MAX_LOG_SCALE = math.log(100.0)
 _RECALL_AT = (1, 5, 10)
 _BLOCK = 1024
 """Rows whose similarities to all others are held at a time."""
-
-
-@keras.saving.register_keras_serializable("polymodal")
-class AtMost(keras.constraints.Constraint):
-    """Cuts weights at a bound after each step, as CLIP does with its temperature."""
-
-    def __init__(self, bound: float) -> None:
-        self.bound = bound
-
-    def __call__(self, weight: Any) -> Any:
-        return ops.minimum(weight, self.bound)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"bound": self.bound}
 
 
 @keras.saving.register_keras_serializable("polymodal")
@@ -85,21 +72,49 @@ class PairProjection(keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
+@keras.saving.register_keras_serializable("polymodal")
+class MatchedPair(PairProjection):
+    """The same, and behind it a linear layer's logit that the two belong together.
+
+    Call with the fused embedding, float [batch, any], as fifth; gives [batch, 2 dim + 2].
+    """
+
+    def build(  # type: ignore[override]  # one input more
+        self, first_shape: Any, second_shape: Any, fused_shape: Any
+    ) -> None:
+        super().build(first_shape, second_shape)
+        self.judge = keras.layers.Dense(1, dtype=self.dtype_policy, name="judge")
+        self.judge.build(fused_shape)
+
+    def call(  # type: ignore[override]  # one input more
+        self, first: Any, second: Any, shown: Any, other: Any, fused: Any
+    ) -> Any:
+        pair = super().call(first, second, shown, other)
+        return ops.concatenate([pair, self.judge(fused)], axis=-1)
+
+    def compute_output_shape(
+        self, first_shape: Any, second_shape: Any, fused_shape: Any = None
+    ) -> Any:
+        return (*first_shape[:-1], 2 * self.dim + 2)
+
+
 class Retrieval(Head[RetrievalHead]):
     """L = -mean_i (log p_ii + log q_ii) / 2, over the pairs of a batch.
 
     p and q are the softmax of s a_i . b_j over j and over i, a and b unit vectors, s =
     1 / temperature learned and at most 100: the symmetric InfoNCE of CLIP (Radford et
     al. 2021). Rows that lack a side are no pairs and nobody's negatives; modality
-    dropout takes sides away too.
+    dropout takes sides away too. On several GPUs each looks at its share of the batch.
 
     Answers: `H_embedding_A` and `H_embedding_B`, float32 [batch, dim] of length 1 for
-    the two inputs A and B of `pair`; zeros where the input is absent.
+    the two inputs A and B of `pair`; zeros where the input is absent. With `match` also
+    `H_match`, float32 [batch] in [0, 1]: how likely the two belong together; 0 where one
+    is absent. The objective `matching` teaches it, with no other input in sight.
     """
 
     def __init__(self, config: RetrievalHead) -> None:
         super().__init__(config)
-        self.size = 2 * config.dim + 1
+        self.size = 2 * config.dim + (2 if config.match else 1)
 
     def label(self, values: Tensors) -> Tensors:
         """Labels: zeros, known everywhere; the pairs themselves are what is learned."""
@@ -110,19 +125,39 @@ class Retrieval(Head[RetrievalHead]):
         pair = self.config.pair
         embeddings = [seen[embedding_key(name)] for name in pair]
         shown = [seen[SHOWN][:, inputs.index(name)] for name in pair]
-        return (*embeddings, *shown)
+        fused = (seen[EMBEDDING],) if self.config.match else ()
+        return (*embeddings, *shown, *fused)
 
     def layer(self, name: str, resources: Resources) -> Any:
         one = self.config
-        return PairProjection(one.dim, one.temperature, dtype="float32", name=name)
+        layer = MatchedPair if one.match else PairProjection
+        return layer(one.dim, one.temperature, dtype="float32", name=name)
+
+    def _parts(self, logits: Any) -> tuple[Any, Any, Any]:
+        """The two embeddings [batch, dim] and the scale [batch, 1]."""
+        dim = self.config.dim
+        return (
+            logits[:, :dim],
+            logits[:, dim : 2 * dim],
+            logits[:, 2 * dim : 2 * dim + 1],
+        )
 
     def _similarities(self, logits: Any) -> tuple[Any, Any]:
         """s a_i . b_j [batch, batch], far below where there is no pair; bool [batch]."""
-        dim = self.config.dim
-        a, b, scale = logits[:, :dim], logits[:, dim:-1], logits[:, -1:]
+        a, b, scale = self._parts(logits)
         there = ops.logical_and(ops.any(a != 0, axis=-1), ops.any(b != 0, axis=-1))
         both = ops.logical_and(there[:, None], there[None])
         return ops.where(both, scale * ops.matmul(a, ops.transpose(b)), _FAR), there
+
+    def cosines(self, pair: tuple[str, str], logits: Any) -> Any:
+        """float32 [batch, batch]: the first input of a row with the second of another.
+
+        Args:
+            pair: the head's two inputs, in any order.
+        """
+        a, b, _ = self._parts(logits)
+        found = ops.matmul(a, ops.transpose(b))
+        return found if pair == tuple(self.config.pair) else ops.transpose(found)
 
     def loss(self, labels: Tensors, logits: Any, resources: Resources) -> Any:
         found, there = self._similarities(logits)
@@ -155,9 +190,13 @@ class Retrieval(Head[RetrievalHead]):
         )
 
     def answers(self, logits: tf.Tensor, resources: Resources) -> dict[str, tf.Tensor]:
-        dim = self.config.dim
+        a, b, _ = self._parts(logits)
         first, second = self.judged
-        return {first: logits[:, :dim], second: logits[:, dim : 2 * dim]}
+        out = {first: a, second: b}
+        if self.config.match:
+            both = tf.reduce_any(a != 0, axis=-1) & tf.reduce_any(b != 0, axis=-1)
+            out[f"{self.name}_match"] = tf.where(both, tf.sigmoid(logits[:, -1]), 0.0)
+        return out
 
     @property
     def judged(self) -> tuple[str, ...]:

@@ -6,11 +6,13 @@ from trainer.config import Config
 from trainer.modalities.audio import Audio
 from trainer.modalities.base import Modality, Resources
 from trainer.modalities.image import Image
+from trainer.modalities.images import Images
 from trainer.modalities.tabular import Tabular
 from trainer.modalities.text import Text
 
 MODALITIES: dict[str, type[Modality[Any]]] = {
     "image": Image,
+    "images": Images,
     "audio": Audio,
     "text": Text,
     "tabular": Tabular,

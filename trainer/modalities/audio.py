@@ -22,6 +22,7 @@ from trainer.layers import (
     conv_stack,
 )
 from trainer.modalities.base import Modality, Resources, Tensors
+from trainer.positions import StretchPositions
 
 FLOOR = 1e-3
 """Added to the mel magnitudes: keeps log() finite on silence, and drowns what is far
@@ -90,6 +91,13 @@ class Audio(Modality[AudioInput]):
             upper_edge_hertz=one.max_hz or one.sample_rate_hz / 2,
         )
         return tf.math.log(tf.tensordot(magnitude, mel, 1) + FLOOR)
+
+    def positions(
+        self, resources: Resources, size: int | None = None
+    ) -> StretchPositions:
+        """Stretches of `size` frames."""
+        shape = (self.frames, self.config.mel_bins)
+        return StretchPositions(self.log_mel, shape, math.log(FLOOR), size)
 
     def encoder(self, tensors: Tensors, dim: int, resources: Resources) -> Encoded:
         one, name = self.config, self.name

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from trainer.config import InputConfig
 from trainer.features import Feature, input_features, present_key
 from trainer.layers import Encoded
+from trainer.positions import Positions
 
 C = TypeVar("C", bound=InputConfig)
 Tensors = dict[str, Any]
@@ -75,6 +76,16 @@ class Modality(ABC, Generic[C]):
     @abstractmethod
     def preprocess(self, transformed: Tensors, resources: Resources) -> Tensors:
         """Transformed features -> the tensors of `specs` and the presence mask."""
+
+    def positions(
+        self, resources: Resources, size: int | None = None
+    ) -> Positions | None:
+        """Where this input can be hidden in part; None = only as a whole.
+
+        Args:
+            size: of a position, in the modality's own unit; None = as it suits.
+        """
+        return None
 
     @abstractmethod
     def encoder(self, tensors: Tensors, dim: int, resources: Resources) -> Encoded:

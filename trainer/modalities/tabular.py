@@ -9,6 +9,7 @@ from keras import ops
 from trainer.config import TabularInput
 from trainer.layers import AllTrue, Encoded, mlp
 from trainer.modalities.base import Modality, Resources, Tensors
+from trainer.positions import ColumnPositions
 
 _BOUND = 10.0
 """Standard deviations at which numbers are clipped: a typing error stays a typing
@@ -86,6 +87,14 @@ class Tabular(Modality[TabularInput]):
             out[self.categorical] = tf.cast(ids, tf.int32)
             present = present | tf.reduce_any(ids > 0, axis=1)
         return {**out, self.present: present}
+
+    def positions(
+        self, resources: Resources, size: int | None = None
+    ) -> ColumnPositions:
+        one = self.config
+        return ColumnPositions(
+            self.numeric, self.categorical, len(one.numeric), len(one.categorical)
+        )
 
     def encoder(self, tensors: Tensors, dim: int, resources: Resources) -> Encoded:
         one, name = self.config, self.name

@@ -13,6 +13,7 @@ from trainer.config import TextInput
 from trainer.encoder_config import BagEncoder, BertEncoder, TextPresetEncoder
 from trainer.layers import Encoded, MaskedMean, name_backbone
 from trainer.modalities.base import Modality, Resources, Tensors
+from trainer.positions import TokenPositions
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -106,6 +107,17 @@ class Text(Modality[TextInput]):
             self.padding_mask: tf.ensure_shape(mask, shape),
             self.present: tf.not_equal(text, ""),
         }
+
+    def positions(
+        self, resources: Resources, size: int | None = None
+    ) -> TokenPositions:
+        return TokenPositions(
+            self.token_ids,
+            self.padding_mask,
+            self.config.max_tokens,
+            self.vocabulary(resources),
+            SPECIAL_TOKENS,
+        )
 
     def encoder(self, tensors: Tensors, dim: int, resources: Resources) -> Encoded:
         one, name = self.config, self.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 import keras
@@ -17,9 +18,9 @@ O = TypeVar("O")  # noqa: E741 - the objective's own config
 class Objective(ABC, Generic[O]):
     """One term of the training loss.
 
-    `loss` sees the batch and the model's outputs, and may run the network again.
-    Layers that only an objective needs (projections, predictors) are made in `build`
-    and kept in `layers`: they learn with the model and are not exported.
+    `loss` sees the batch and what the network made of it, and may run the network
+    again. Layers that only an objective needs (projections, predictors) are made in
+    `build` and kept in `layers`: they learn with the model and are not exported.
 
     Attributes:
         network: what is trained; a `trainer.model.Network`, set by `build`.
@@ -33,9 +34,20 @@ class Objective(ABC, Generic[O]):
         self.network: Any = None
         self.layers: list[keras.layers.Layer] = []
 
-    def build(self, network: Any) -> None:
-        """Takes the network and makes the objective's own layers, built."""
+    def build(self, network: Any, peers: Mapping[str, Objective[Any]]) -> None:
+        """Takes the network and makes the objective's own layers, built.
+
+        Args:
+            network: a `trainer.model.Network`.
+            peers: all objectives of the stage by name, this one among them.
+        """
         self.network = network
+
+    def similarities(self, pair: tuple[str, str], outputs: Tensors) -> Any | None:
+        """How alike this objective finds the first input of one row and the second of
+        another: float32 [batch, batch]; None where it compares no such inputs.
+        """
+        return None
 
     @abstractmethod
     def loss(
@@ -46,8 +58,9 @@ class Objective(ABC, Generic[O]):
         Args:
             x: preprocessed tensors and presence masks.
             y: labels and their weights.
-            outputs: what `network.model` gave for `x`.
-            training: False on the selection split: no dropout, same masks drawn.
+            outputs: what `network.trunk` gave for `x`, and the heads' logits by name.
+            training: False on the selection split, where nothing drops out and epochs
+                are compared: the loss must mean the same in each of them.
         """
 
     def callbacks(self, train_data: tf.data.Dataset) -> list[keras.callbacks.Callback]:

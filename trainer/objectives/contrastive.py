@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -11,15 +12,9 @@ from keras import ops
 from trainer.config import ContrastiveObjective
 from trainer.features import EMBEDDING, embedding_key, present_key
 from trainer.modalities.base import Tensors
+from trainer.objectives._layers import Projection, Scale, gathered, mean_where
+from trainer.objectives._views import MaskedView
 from trainer.objectives.base import Objective
-from trainer.objectives.layers import (
-    Projection,
-    Scale,
-    gathered,
-    mean_where,
-    normalized,
-)
-from trainer.objectives.views import MaskedView
 
 _FAR = -1e9
 """Logit of a row that is not there: exp() of it is 0 in every precision."""
@@ -29,7 +24,7 @@ def info_nce(a: Any, b: Any, scale: Any, valid: Any) -> Any:
     """CLIP's loss: the mean of both directions' cross-entropies.
 
     L = -1/2n sum_i [log softmax_j(s a_i b_j)_i + log softmax_j(s b_i a_j)_i] over the
-    n valid rows; the others are neither anchors nor negatives (Radford et al. 2021).
+    n valid rows i, j; the others are neither anchors nor negatives (Radford et al. 2021).
 
     Args:
         a, b: float32 [batch, dim], of length 1.
@@ -72,17 +67,29 @@ def log_ratio(anchor: Any, positive: Any, negative: Any, scale: Any, valid: Any)
     return mean_where(scale * (far - near), valid)
 
 
+class SigmoidBias(keras.layers.Layer):
+    """SigLIP's learned bias, from -10: at the start nearly all pairs are negative."""
+
+    def build(self, input_shape: Any = None) -> None:
+        self.value = self.add_weight(
+            name="bias",
+            shape=(),
+            dtype="float32",
+            initializer=keras.initializers.Constant(-10.0),
+        )
+
+
 class Contrastive(Objective[ContrastiveObjective]):
     """InfoNCE or sigmoid over pairs of inputs, or the log-ratio of masked views.
 
-    A pair is compared on the rows that hold both inputs. Under MirroredStrategy the
-    negatives come from the global batch. `views: masked`: see `MaskedView` for what
-    the views are and `log_ratio` for the loss; its scale is fixed at 1 / temperature,
-    for the loss falls without bound in a scale that is learned.
+    A pair is compared on the rows that hold both inputs; of several pairs, the mean.
+    Under MirroredStrategy the negatives come from the global batch. `views: masked`:
+    see `MaskedView` for what the views are and `log_ratio` for the loss; its scale is
+    fixed at 1 / temperature, for with a learned one the loss has no bottom.
     """
 
-    def build(self, network: Any) -> None:
-        super().build(network)
+    def build(self, network: Any, peers: Mapping[str, Objective[Any]]) -> None:
+        super().build(network, peers)
         one = self.config
         names = [x.name for x in self.whole.inputs]
         shapes = network.shapes()
@@ -118,6 +125,13 @@ class Contrastive(Objective[ContrastiveObjective]):
             for name, layer in self.projections.items()
         }
 
+    def similarities(self, pair: tuple[str, str], outputs: Tensors) -> Any | None:
+        """Cosines of the projections, where the pair is one of this objective's."""
+        if pair not in self.pairs and pair[::-1] not in self.pairs:
+            return None
+        a, b = (self.projections[n](outputs[embedding_key(n)]) for n in pair)
+        return ops.matmul(a, ops.transpose(b))
+
     def loss(
         self, x: Tensors, y: Tensors, outputs: Tensors, *, training: bool = True
     ) -> Any:
@@ -143,18 +157,5 @@ class Contrastive(Objective[ContrastiveObjective]):
             self.fused(self.network.trunk(view, training=training)[EMBEDDING])
             for view in (positive, negative)
         ]
-        return log_ratio(
-            normalized(anchor), views[0], views[1], 1.0 / self.config.temperature, valid
-        )
-
-
-class SigmoidBias(keras.layers.Layer):
-    """SigLIP's learned bias, from -10: at the start nearly all pairs are negative."""
-
-    def build(self, input_shape: Any = None) -> None:
-        self.value = self.add_weight(
-            name="bias",
-            shape=(),
-            dtype="float32",
-            initializer=keras.initializers.Constant(-10.0),
-        )
+        scale = 1.0 / self.config.temperature
+        return log_ratio(anchor, views[0], views[1], scale, valid)

@@ -2,68 +2,64 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from trainer.config import (
-    CONFIG_ASSET,
     ClassificationHead,
     DistillationObjective,
+    RetrievalHead,
     UserError,
-    load,
+    VqaHead,
 )
 from trainer.features import EMBEDDING
-from trainer.modalities.base import Resources, Tensors
+from trainer.modalities.base import Tensors
+from trainer.objectives._layers import normalized
 from trainer.objectives.base import Objective
-from trainer.objectives.layers import normalized
 
 
 class TeacherError(UserError, ValueError):
-    """A teacher that cannot be loaded, or that answers something else."""
+    """A teacher that answers something else than this model."""
 
 
 class Distillation(Objective[DistillationObjective]):
-    """L = T^2 KL(teacher_T || student_T) for classes, squared error for numbers.
+    """L = sum_h w_h D_h over the heads h that teacher and student share, w_h their weight.
 
-    p_T = softmax(logits / T) (Hinton et al. 2015); for several labels per row each
-    class is a question of its own. Summed over the heads that teacher and student
-    share, on all rows, labelled or not. With `feature_weight` also 1 - cos of both
-    fused embeddings, the student's through a linear layer (FitNets, Romero et al. 2015).
+    Classes and answers: D = T^2 KL(p || q), p and q the softmax of the teacher's and the
+    student's logits / T (Hinton et al. 2015); where a row may have several labels, each
+    class is a question of its own, and D their mean. All else: the mean squared
+    difference of what the heads' layers give, in the label's standard deviations for
+    numbers (Ba and Caruana 2014). On all rows, labelled or not.
+
+    With `feature_weight`, also that times the mean of 1 - cos of both fused embeddings,
+    the student's through a linear layer of its own (FitNets, Romero et al. 2015).
     """
 
-    def build(self, network: Any) -> None:
-        super().build(network)
+    def build(self, network: Any, peers: Mapping[str, Objective[Any]]) -> None:
+        super().build(network, peers)
         path = self.config.teacher
-        self.teacher = teacher_model(path, self.resources)
+        self.teacher = network.finished(path)
         self.teacher.trainable = False
-        unknown = sorted(set(self.teacher.input) - set(network.model.input))
-        if unknown:
-            raise TeacherError(
-                f"distillation.teacher: {path} asks for {', '.join(unknown)}, which this"
-                " config does not make; its inputs must have the same names and kinds."
-            )
+        ours, theirs = network.model.output, self.teacher.output
         self.heads = [
-            head for head in self.whole.heads
-            if head.name in self.teacher.output
-            and self.teacher.output[head.name].shape[1:]
-            == network.model.output[head.name].shape[1:]
-        ]  # fmt: skip
+            head
+            for head in self.whole.heads
+            if head.name in theirs
+            and theirs[head.name].shape[1:] == ours[head.name].shape[1:]
+        ]
         if not self.heads:
             raise TeacherError(
                 f"distillation.teacher: {path} has none of the heads"
-                f" {', '.join(one.name for one in self.whole.heads)}, or with another"
-                " number of classes."
+                f" {', '.join(one.name for one in self.whole.heads)}, or none with as"
+                " many classes."
             )
         self.match: keras.layers.Dense | None = None
         if self.config.feature_weight:
             self.match = keras.layers.Dense(
-                self.teacher.output[EMBEDDING].shape[-1],
-                dtype="float32",
-                name="distillation_match",
+                theirs[EMBEDDING].shape[-1], dtype="float32", name="distillation_match"
             )
             self.match.build(network.shapes()[EMBEDDING])
             self.layers = [self.match]
@@ -78,17 +74,28 @@ class Distillation(Objective[DistillationObjective]):
         total = 0.0
         for head in self.heads:
             theirs, ours = given[head.name], outputs[head.name]
-            if isinstance(head, ClassificationHead):
-                total += softened_divergence(
-                    theirs, ours, self.config.temperature, several=head.multi_label
-                )
-            else:
-                total += ops.mean(ops.square(theirs - ours))
+            total += head.weight * self._difference(head, theirs, ours)
         if self.match is not None:
             mine = normalized(self.match(outputs[EMBEDDING]))
             near = ops.sum(mine * normalized(given[EMBEDDING]), axis=-1)
             total += self.config.feature_weight * ops.mean(1.0 - near)
         return total
+
+    def _difference(self, head: Any, theirs: Any, ours: Any) -> Any:
+        """Scalar float32: how far the student's logits are from the teacher's."""
+        if isinstance(head, (ClassificationHead, VqaHead)):
+            several = (
+                head.multi_label
+                if isinstance(head, ClassificationHead)
+                else head.loss == "sigmoid"
+            )
+            return softened_divergence(
+                theirs, ours, self.config.temperature, several=several
+            )
+        if isinstance(head, RetrievalHead):
+            # The embeddings; the scale beside them is a hundred times as large.
+            theirs, ours = theirs[:, : 2 * head.dim], ours[:, : 2 * head.dim]
+        return ops.mean(ops.square(theirs - ours))
 
 
 def softened_divergence(
@@ -107,40 +114,3 @@ def softened_divergence(
     ours = ops.log_softmax(ours / temperature, axis=-1)
     divergence = ops.sum(ops.exp(theirs) * (theirs - ours), axis=-1)
     return temperature**2 * ops.mean(divergence)
-
-
-def teacher_model(path: str, resources: Resources) -> keras.Model:
-    """The Keras model of an exported folder or a `.keras` file.
-
-    An exported model is built again from the config that it carries: the training step
-    can then be compiled, which it cannot with a signature that answers strings.
-
-    Raises:
-        TeacherError: it cannot be loaded, or does not fit the data's vocabularies.
-    """
-    from trainer.model import build_model
-    from trainer.transfer import TransferError, restore
-
-    if path.endswith(".keras"):
-        try:
-            return keras.saving.load_model(path, compile=False)
-        except (OSError, ValueError) as error:
-            raise TeacherError(f"distillation.teacher: {path}: {error}") from error
-    file = os.path.join(path, CONFIG_ASSET)
-    if not tf.io.gfile.exists(file):
-        raise TeacherError(
-            f"distillation.teacher: {path!r} is neither a .keras file nor the folder of"
-            f" a model that polymodal exported (no {CONFIG_ASSET})."
-        )
-    config = load(file)
-    try:
-        model = build_model(config, resources)
-        done = restore(model, config, resources, path)
-    except (KeyError, TransferError) as error:
-        raise TeacherError(f"distillation.teacher: {path}: {error}") from error
-    if done.fresh:
-        raise TeacherError(
-            f"distillation.teacher: {path} was trained on other vocabularies or classes:"
-            f" {', '.join(done.fresh)} do not fit."
-        )
-    return model

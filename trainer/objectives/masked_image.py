@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from keras import ops
-
-from trainer.config import ImageInput, MaskedImageObjective
-from trainer.modalities.base import Tensors
-from trainer.objectives.masked import MaskedPatches
-from trainer.objectives.positions import ImagePositions
+from trainer.config import MaskedImageObjective
+from trainer.objectives._masked import MaskedPatches
 
 
 class MaskedImage(MaskedPatches[MaskedImageObjective]):
-    """Pixels of hidden patches, in [0, 1] (He et al. 2022; Singh et al. 2022)."""
+    """Pixels of hidden patches, in [0, 1]; what is hidden is grey.
 
-    def chosen_inputs(self) -> list[Any]:
-        wanted = self.config.inputs
-        return [
-            one
-            for one in self.whole.inputs
-            if isinstance(one, ImageInput) and (wanted is None or one.name in wanted)
-        ]
+    He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners", with the hidden
+    patches left in the picture as in SimMIM (Xie et al. 2022), so that any backbone can
+    read it, and the other inputs in sight as in FLAVA (Singh et al. 2022).
+    """
 
-    def positions_of(self, one: ImageInput) -> ImagePositions:
-        patch = self.config.patch
-        return ImagePositions(one, one.height // patch, one.width // patch)
+    kind = "image"
 
-    def targets(self, one: ImageInput, x: Tensors) -> Any:
-        patch = self.config.patch
-        rows, columns = one.height // patch, one.width // patch
-        pixels = x[self.positions_of(one).pixels] / 255.0
-        cut = ops.reshape(pixels, (-1, rows, patch, columns, patch, one.channels))
-        cut = ops.transpose(cut, (0, 1, 3, 2, 4, 5))
-        return ops.reshape(cut, (-1, rows * columns, patch * patch * one.channels))
+    def grain(self) -> int:
+        return self.config.patch

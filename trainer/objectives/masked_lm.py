@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 from keras import ops
 
-from trainer.config import MaskedLmObjective, TextInput
+from trainer.config import MaskedLmObjective
 from trainer.features import present_key, tokens_key
 from trainer.modalities.base import Tensors
+from trainer.objectives._masked import (
+    Reader,
+    chosen_inputs,
+    drawn_share,
+    mean_of_hidden,
+)
 from trainer.objectives.base import Objective
-from trainer.objectives.layers import Decoder
-from trainer.objectives.masked import Context
-from trainer.objectives.positions import TextPositions, drawn_share
+from trainer.positions import TokenPositions
+
+_ROOM = 2.0
+"""A row has room for so many times the predictions that are expected of a full one."""
 
 
 class Masking(keras.layers.Layer):
@@ -21,11 +30,12 @@ class Masking(keras.layers.Layer):
 
     Call with ids int32 [batch, tokens] and candidates bool of that shape; gives the
     spoilt ids and bool [batch, tokens], what was chosen (Devlin et al. 2019). With
-    `whole_word` the pieces of a word are chosen and spoilt alike (BERT's later release).
+    `whole_word` the pieces of a word are chosen together, and share what becomes of
+    them (BERT's later release).
     """
 
     def __init__(
-        self, where: TextPositions, rate: float, seed: int, *, whole_word: bool
+        self, where: TokenPositions, rate: float, seed: int, *, whole_word: bool
     ) -> None:
         super().__init__()
         self.where, self.rate, self.whole_word = where, rate, whole_word
@@ -34,66 +44,61 @@ class Masking(keras.layers.Layer):
 
     def call(self, ids: Any, candidates: Any) -> tuple[Any, Any]:
         shape, seed = ops.shape(ids), self.seed_generator
-        how = keras.random.uniform(shape, seed=seed)
+        fate = keras.random.uniform(shape, seed=seed)
         if self.whole_word:
-            words = self.where.words(ids)
-            starts = ops.concatenate(
-                [ops.ones_like(words[:, :1], "bool"), words[:, 1:] != words[:, :-1]], 1
-            )
-            firsts = ops.logical_and(starts, candidates)
-            chosen = drawn_share(firsts, self.rate, seed)
-            # A word's fate is drawn at its first piece, which has its number.
-            number = ops.one_hot(words, self.where.count)  # [batch, tokens, words]
-            both = ops.stack(
-                [ops.cast(chosen, "float32"), ops.where(starts, how, 0.0)], axis=1
-            )
-            fate = ops.matmul(ops.where(starts[:, None], both, 0.0), number)
-            spread = ops.matmul(fate, ops.transpose(number, (0, 2, 1)))
-            chosen = ops.logical_and(spread[:, 0] > 0.5, candidates)
-            how = spread[:, 1]
+            start = self.where.word_starts(ids)
+            first = ops.equal(start, ops.arange(self.where.count))
+            chosen = drawn_share(ops.logical_and(candidates, first), self.rate, seed)
+            chosen = ops.take_along_axis(ops.cast(chosen, "int32"), start, axis=1) > 0
+            chosen = ops.logical_and(chosen, candidates)
+            fate = ops.take_along_axis(fate, start, axis=1)
         else:
             chosen = drawn_share(candidates, self.rate, seed)
-        ordinary = self.where.ordinary_ids
-        pick = keras.random.randint(shape, 0, max(1, ordinary.shape[0]), seed=seed)
-        other = ops.take(ordinary, pick) if ordinary.shape[0] else ids
         spoilt = ops.where(
-            how < 0.8, self.where.mask_id, ops.where(how < 0.9, other, ids)
+            fate < 0.8,
+            self.where.mask_id,
+            ops.where(fate < 0.9, self._others(ids), ids),
         )
         return ops.where(chosen, spoilt, ids), chosen
 
+    def _others(self, ids: Any) -> Any:
+        """Any ordinary token for each, evenly; the same one where there is none."""
+        ordinary = self.where.ordinary_ids
+        size = ordinary.shape[0]
+        at = keras.random.randint(
+            ops.shape(ids), 0, max(1, size), seed=self.seed_generator
+        )
+        return ops.take(ordinary, at) if size else ids
+
 
 class MaskedLm(Objective[MaskedLmObjective]):
-    """L = -mean_i log P(x_i | masked x), over the chosen tokens x_i.
+    """L = -mean_i log P(x_i | masked x), over the chosen tokens x_i of the batch.
 
-    The masked text runs through the network together with the other inputs; each
-    chosen position's own token then reads the tokens of all inputs and the fused
-    embedding, and is classified over the vocabulary.
+    The masked text runs through the network together with the other inputs; each chosen
+    position's own token then reads the tokens of all inputs and the fused embedding,
+    and is classified over the vocabulary. Of several inputs, the mean.
+
+    To spare the vocabulary's matrix the tokens that were not chosen, each row has room
+    for twice the share `rate` of a text of full length; what chance chooses beyond it
+    stays masked and is not predicted.
     """
 
-    def build(self, network: Any) -> None:
-        super().build(network)
-        wanted, dim = self.config.inputs, self.whole.embedding_dim
+    def build(self, network: Any, peers: Mapping[str, Objective[Any]]) -> None:
+        super().build(network, peers)
+        one, dim = self.config, self.whole.embedding_dim
+        names = [x.name for x in self.whole.inputs]
         shapes = network.shapes()
-        names = [one.name for one in self.whole.inputs]
         self.parts: dict[str, tuple[Any, ...]] = {}
-        for one in self.whole.inputs:
-            if not isinstance(one, TextInput) or wanted and one.name not in wanted:
-                continue
-            where = TextPositions(one, self.resources)
+        for text in chosen_inputs(self.whole, "text", one.inputs):
+            where: Any = text.positions(self.resources)
             masking = Masking(
-                where, self.config.rate, self.whole.seed,
-                whole_word=self.config.whole_word,
-            )  # fmt: skip
-            context = Context(names, dim, name=f"masked_lm_{one.name}_context")
-            context.build(shapes)
-            decoder = Decoder(dim, name=f"masked_lm_{one.name}_decoder")
-            decoder.build(shapes[tokens_key(one.name)])
-            out = keras.layers.Dense(
-                len(where.vocabulary), dtype="float32", name=f"masked_lm_{one.name}"
+                where, one.rate, self.whole.seed, whole_word=one.whole_word
             )
-            out.build((None, None, dim))
-            self.parts[one.name] = (where, masking, context, decoder, out)
-            self.layers += [masking, context, decoder, out]
+            size = len(where.vocabulary)
+            reader = Reader(names, dim, size, name=f"masked_lm_{text.name}")
+            reader.build(shapes)
+            self.parts[text.name] = (where, masking, reader)
+            self.layers += [masking, reader]
 
     def loss(
         self, x: Tensors, y: Tensors, outputs: Tensors, *, training: bool = True
@@ -102,16 +107,17 @@ class MaskedLm(Objective[MaskedLmObjective]):
         return sum(losses) / len(losses)
 
     def _one(self, name: str, x: Tensors, *, training: bool) -> Any:
-        where, masking, context, decoder, out = self.parts[name]
+        where, masking, reader = self.parts[name]
         candidates = ops.logical_and(where.candidates(x), x[present_key(name)][:, None])
         ids, chosen = masking(x[where.ids], candidates)
-        seen = self.network.trunk({**x, where.ids: ids}, training=training)
-        tokens, mask = context(seen)
-        logits = out(
-            decoder(ops.cast(seen[tokens_key(name)], tokens.dtype), tokens, mask)
+        seen = self.network.still({**x, where.ids: ids}, training=training)
+        room = min(where.count, math.ceil(_ROOM * self.config.rate * where.count))
+        # Of equals the first come first: the chosen ones, in their order.
+        predicted, at = ops.top_k(ops.cast(chosen, "float32"), room)
+        logits = reader(
+            ops.take_along_axis(seen[tokens_key(name)], at[..., None], axis=1), seen
         )
         losses = keras.losses.sparse_categorical_crossentropy(
-            x[where.ids], logits, from_logits=True
+            ops.take_along_axis(x[where.ids], at, axis=1), logits, from_logits=True
         )
-        weights = ops.cast(chosen, "float32")
-        return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1.0)
+        return mean_of_hidden(losses, predicted > 0)

@@ -3,106 +3,152 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 from keras import ops
 
-from trainer.config import MatchingObjective
-from trainer.features import EMBEDDING, SHOWN, embedding_key, present_key
+from trainer.config import Config, MatchingObjective, RetrievalHead
+from trainer.features import EMBEDDING, SHOWN, present_key
+from trainer.heads import heads
 from trainer.modalities import modalities
 from trainer.modalities.base import Tensors
+from trainer.objectives._layers import Draws, mean_where
 from trainer.objectives.base import Objective
-from trainer.objectives.layers import mean_where, normalized
-from trainer.objectives.masked import _Seeds as Seeds
+
+_FAR = -1e9
+Pair = tuple[str, str]
 
 
 class Matching(Objective[MatchingObjective]):
-    """L = mean binary cross-entropy of "belong together" over one right and two wrong pairs.
+    """L = mean binary cross-entropy of "belong together" over a right and two wrong pairs.
 
-    For every row, each of the pair's inputs meets its own partner and one drawn from
-    the other rows with P(j) ~ exp(cos(a_i, b_j) / temperature), j != i: the more alike,
-    the likelier (ALBEF, Li et al. 2021; a and b are the inputs' embeddings). All other
-    inputs are absent, and pairs of which modality dropout hides one do not count.
-    Rows that lack one of the inputs are in no pair.
+    For every row that holds both inputs A and B, A meets its own B, and each of the two
+    meets a partner from another such row, drawn with P(j) ~ exp(cos(a_i, b_j) /
+    temperature), j != i: the more alike, the likelier (ALBEF, Li et al. 2021). a and b
+    are the vectors of `contrastive` in the same stage or those of the pair's retrieval
+    head; without either nothing says what is alike, and all j are equally likely. The
+    judge is a linear layer on the fused embedding, with all other inputs absent, or the
+    retrieval head's own (`match: true`). A pair of which modality dropout hides one does
+    not count, nor do rows without another to be mistaken for. Of several pairs, the
+    mean.
     """
 
-    def build(self, network: Any) -> None:
-        super().build(network)
-        self.seed = keras.random.SeedGenerator(self.whole.seed)
+    def build(self, network: Any, peers: Mapping[str, Objective[Any]]) -> None:
+        super().build(network, peers)
+        self.peers = dict(peers)
         self.inputs = {one.name: one for one in modalities(self.whole)}
         pairs = self.config.pairs or itertools.combinations(self.inputs, 2)
-        self.pairs = [(pair[0], pair[1]) for pair in pairs]
-        self.judges = []
-        for first, second in self.pairs:
-            name = f"matching_{first}_{second}"
-            judge = keras.layers.Dense(1, dtype="float32", name=name)
+        self.pairs: list[Pair] = [(pair[0], pair[1]) for pair in pairs]
+        self.draws = Draws(self.whole.seed)
+        self.layers = [self.draws]
+        self.retrieval = {pair: _retrieval(self.whole, pair) for pair in self.pairs}
+        self.judges: dict[Pair, keras.layers.Dense] = {}
+        for pair, head in self.retrieval.items():
+            if head is not None and head.config.match:
+                continue
+            judge = keras.layers.Dense(
+                1, dtype="float32", name=f"matching_{pair[0]}_{pair[1]}"
+            )
             judge.build(network.shapes()[EMBEDDING])
-            self.judges.append(judge)
-        self.layers = [*self.judges, Seeds(self.seed)]
+            self.judges[pair] = judge
+            self.layers.append(judge)
 
     def loss(
         self, x: Tensors, y: Tensors, outputs: Tensors, *, training: bool = True
     ) -> Any:
-        losses = []
-        for (first, second), judge in zip(self.pairs, self.judges, strict=True):
-            losses.append(
-                self._pair(first, second, judge, x, outputs, training=training)
-            )
+        losses = [self._pair(one, x, outputs, training=training) for one in self.pairs]
         return sum(losses) / len(losses)
 
-    def _pair(
-        self, first: str, second: str, judge: Any, x: Tensors, outputs: Tensors,
-        *, training: bool,
-    ) -> Any:  # fmt: skip
+    def _pair(self, pair: Pair, x: Tensors, outputs: Tensors, *, training: bool) -> Any:
+        first, second = pair
         valid = ops.logical_and(x[present_key(first)], x[present_key(second)])
-        a, b = (normalized(outputs[embedding_key(n)]) for n in (first, second))
-        similar = ops.matmul(ops.stop_gradient(a), ops.transpose(ops.stop_gradient(b)))
-        similar = similar / self.config.temperature
+        valid = ops.logical_and(valid, ops.sum(ops.cast(valid, "int32")) > 1)
+        alike = self._alike(pair, outputs, ops.shape(valid)[0])
         losses, counted = [], []
         for label, at_first, at_second in (
             (1.0, None, None),
-            (0.0, None, self._negatives(similar, valid)),
-            (0.0, self._negatives(ops.transpose(similar), valid), None),
+            (0.0, None, self.negatives(alike, valid)),
+            (0.0, self.negatives(ops.transpose(alike), valid), None),
         ):
-            batch = self._only(first, x, at_first) | self._only(second, x, at_second)
-            batch |= self._absent((first, second), x)
-            seen = self.network.trunk(batch, training=training)
-            logit = judge(seen[EMBEDDING])[:, 0]
+            if label and len(self.inputs) == 2:
+                seen = outputs  # the very same rows
+            else:
+                batch = self._taken(first, x, at_first)
+                batch |= self._taken(second, x, at_second)
+                batch |= self._absent(pair, x)
+                seen = self.network.trunk(batch, training=training)
+            logit = self._judged(pair, seen)
             losses.append(ops.softplus(logit) - label * logit)
-            names = list(self.inputs)
-            both = ops.logical_and(
-                seen[SHOWN][:, names.index(first)], seen[SHOWN][:, names.index(second)]
-            )
-            several = ops.sum(ops.cast(valid, "int32")) > 1
-            there = ops.logical_and(valid, both)
-            if not label:
-                there = ops.logical_and(there, several)
-            counted.append(there)
+            counted.append(ops.logical_and(valid, self._shown(pair, seen)))
         return mean_where(
             ops.concatenate(losses, axis=0), ops.concatenate(counted, axis=0)
         )
 
-    def _negatives(self, similar: Any, valid: Any) -> Any:
-        """int32 [batch]: a row for each, drawn by similarity; never itself."""
-        alone = ops.eye(ops.shape(similar)[0], dtype="bool")
-        barred = ops.logical_or(alone, ops.logical_not(valid)[None, :])
+    def _alike(self, pair: Pair, outputs: Tensors, rows: Any) -> Any:
+        """float32 [batch, batch]: cosines of the first input and the second."""
+        for peer in self.peers.values():
+            found = peer.similarities(pair, outputs)
+            if found is not None:
+                return ops.stop_gradient(found)
+        head = self.retrieval[pair]
+        if head is not None:
+            return ops.stop_gradient(head.cosines(pair, outputs[head.name]))
+        return ops.zeros((rows, rows))
+
+    def negatives(self, alike: Any, valid: Any) -> Any:
+        """int32 [batch]: another valid row for each, drawn by likeness.
+
+        Args:
+            alike: float32 [batch, batch], cosines.
+            valid: bool [batch].
+        """
+        own = ops.eye(ops.shape(alike)[0], dtype="bool")
+        barred = ops.logical_or(own, ops.logical_not(valid)[None, :])
         # Drawn by the Gumbel trick, which compiles under XLA.
         draw = keras.random.uniform(
-            ops.shape(similar), minval=1e-6, maxval=1.0 - 1e-6, seed=self.seed
+            ops.shape(alike), minval=1e-6, maxval=1.0 - 1e-6, seed=self.draws.seed
         )
-        gumbel = -ops.log(-ops.log(draw))
-        return ops.argmax(ops.where(barred, -1e9, similar + gumbel), axis=-1)
+        scores = alike / self.config.temperature - ops.log(-ops.log(draw))
+        return ops.argmax(ops.where(barred, _FAR, scores), axis=-1)
 
-    def _only(self, name: str, x: Tensors, at: Any) -> Tensors:
+    def _judged(self, pair: Pair, seen: Tensors) -> Any:
+        """float32 [batch]: the logit of belonging together."""
+        if pair in self.judges:
+            return self.judges[pair](seen[EMBEDDING])[:, 0]
+        head = self.retrieval[pair]
+        assert head is not None  # a pair without a judge of its own has a head
+        return self.network.logits(seen)[head.name][:, -1]
+
+    def _shown(self, pair: Pair, seen: Tensors) -> Any:
+        names = list(self.inputs)
+        return ops.all(
+            ops.stack([seen[SHOWN][:, names.index(name)] for name in pair]), axis=0
+        )
+
+    def _taken(self, name: str, x: Tensors, at: Any) -> Tensors:
+        """An input's tensors, of other rows where `at` names some."""
         one = self.inputs[name]
         keys = [*one.specs(self.resources), one.present]
         return {k: x[k] if at is None else ops.take(x[k], at, axis=0) for k in keys}
 
-    def _absent(self, pair: tuple[str, str], x: Tensors) -> Tensors:
+    def _absent(self, pair: Pair, x: Tensors) -> Tensors:
+        """The tensors of all other inputs, said to be absent."""
         out: Tensors = {}
         for name, one in self.inputs.items():
             if name not in pair:
                 out |= {key: x[key] for key in one.specs(self.resources)}
                 out[one.present] = ops.zeros_like(x[one.present])
         return out
+
+
+def _retrieval(config: Config, pair: Pair) -> Any | None:
+    """The retrieval head of a pair; the first that judges matches, if there are more."""
+    found = [
+        head
+        for head in heads(config)
+        if isinstance(head.config, RetrievalHead) and set(head.config.pair) == set(pair)
+    ]
+    found.sort(key=lambda head: not head.config.match)
+    return found[0] if found else None

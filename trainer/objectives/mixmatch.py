@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -12,9 +13,8 @@ from keras import ops
 from trainer.config import MixMatchObjective
 from trainer.features import EMBEDDING, SHOWN, embedding_key, weight_key
 from trainer.modalities.base import Tensors
+from trainer.objectives._layers import Draws, mean_where
 from trainer.objectives.base import Objective
-from trainer.objectives.layers import mean_where
-from trainer.objectives.masked import _Seeds as Seeds
 
 _KNOTS = 2049
 
@@ -60,22 +60,26 @@ class MixMatch(Objective[MixMatchObjective]):
     1. Guess: the mean of the head's softmax over K views of the row, which differ by
        augmentation, dropout and modality dropout; sharpened with temperature T. A
        labelled row keeps its label. No gradient flows into a guess.
-    2. Mix: rows of the first view are mixed with a shuffle of the same batch, labelled
-       and unlabelled together: l ~ Beta(alpha, alpha), l' = max(l, 1 - l), z' = l' z_i
-       + (1 - l') z_j for the fused and each input's embedding z, and p' likewise. With
-       l' a row stays mostly what it was, so it stays labelled or unlabelled.
-    3. L_x = mean over labelled rows of -sum_c p'_c log softmax(logits(z'))_c;
-       L_u = mean over unlabelled rows of |p' - softmax(logits(z'))|^2 / classes.
+    2. Mix: all views, of labelled and unlabelled rows together, are mixed with a shuffle
+       of themselves: l ~ Beta(alpha, alpha), l' = max(l, 1 - l), z' = l' z_i + (1 - l')
+       z_j for the fused and each input's embedding z, and p' likewise. With l' a view
+       stays mostly what it was, so it stays labelled or unlabelled.
+    3. L_x = mean over views of labelled rows of -sum_c p'_c log softmax(logits(z'))_c;
+       L_u = mean over views of unlabelled rows of |p' - softmax(logits(z'))|^2 / classes.
+
+    It takes the place of `supervised` for its head; class weights and label smoothing
+    are that one's. On the selection split the loss is the cross-entropy of the labelled
+    rows as they are: with guesses, and the ramp, no epoch could be held against another.
     """
 
-    def build(self, network: Any) -> None:
-        super().build(network)
+    def build(self, network: Any, peers: Mapping[str, Objective[Any]]) -> None:
+        super().build(network, peers)
         self.head = self.whole.head(self.config.head)
-        self.seed = keras.random.SeedGenerator(self.whole.seed)
+        self.draws = Draws(self.whole.seed)
         self.quantiles = tf.constant(beta_quantiles(self.config.alpha))
         self.ramp = Ramp(name="mixmatch_ramp")
         self.ramp.build()
-        self.layers = [self.ramp, Seeds(self.seed)]
+        self.layers = [self.ramp, self.draws]
         self.mixed = [EMBEDDING, *(embedding_key(x.name) for x in self.whole.inputs)]
 
     def callbacks(self, train_data: Any) -> list[keras.callbacks.Callback]:
@@ -84,39 +88,46 @@ class MixMatch(Objective[MixMatchObjective]):
     def loss(
         self, x: Tensors, y: Tensors, outputs: Tensors, *, training: bool = True
     ) -> Any:
-        name = self.head.name
-        views = [
-            self.network.trunk(x, training=training)
-            for _ in range(self.config.augmentations if training else 1)
-        ]
-        guesses = [ops.softmax(self.network.logits(view)[name]) for view in views]
-        guess = sharpened(sum(guesses) / len(guesses), self.config.temperature)
+        name, views = self.head.name, self.config.augmentations
         labelled = y[weight_key(name)] > 0
-        truth = ops.one_hot(ops.maximum(y[name], 0), guess.shape[-1])
+        truth = ops.one_hot(ops.maximum(y[name], 0), outputs[name].shape[-1])
+        if not training:
+            return mean_where(cross_entropy(truth, outputs[name]), labelled)
+        seen = [outputs]
+        for _ in range(views - 1):
+            view = self.network.trunk(x, training=True)
+            seen.append({**view, **self.network.logits(view)})
+        guess = sum(ops.softmax(view[name]) for view in seen) / views
+        guess = sharpened(guess, self.config.temperature)
         target = ops.stop_gradient(ops.where(labelled[:, None], truth, guess))
-        other, share = self._partners(ops.shape(target)[0])
+        target, labelled = ops.tile(target, (views, 1)), ops.tile(labelled, (views,))
+        other, share = self.partners(ops.shape(target)[0])
 
         def mix(value: Any) -> Any:
             by = ops.cast(share, value.dtype)
             return by * value + (1 - by) * ops.take(value, other, axis=0)
 
-        seen = {key: mix(views[0][key]) for key in self.mixed}
-        seen[SHOWN] = views[0][SHOWN]
-        logits, target = self.network.logits(seen)[name], mix(target)
-        entropy = keras.losses.categorical_crossentropy(
-            target, logits, from_logits=True
-        )
+        keys = (*self.mixed, SHOWN)
+        whole = {key: ops.concatenate([v[key] for v in seen], axis=0) for key in keys}
+        whole |= {key: mix(whole[key]) for key in self.mixed}
+        logits, target = self.network.logits(whole)[name], mix(target)
         squared = ops.mean(ops.square(target - ops.softmax(logits)), axis=-1)
         unlabelled = mean_where(squared, ops.logical_not(labelled))
         weight = self.config.unlabelled_weight * self.ramp.value
-        return mean_where(entropy, labelled) + weight * unlabelled
+        return mean_where(cross_entropy(target, logits), labelled) + weight * unlabelled
 
-    def _partners(self, rows: Any) -> tuple[Any, Any]:
+    def partners(self, rows: Any) -> tuple[Any, Any]:
         """int32 [rows], a shuffle, and float32 [rows, 1], the share of the row itself."""
-        order = keras.random.uniform((rows,), seed=self.seed)
-        draw = keras.random.uniform((rows,), seed=self.seed) * (_KNOTS - 1)
+        order = keras.random.uniform((rows,), seed=self.draws.seed)
+        # By the quantiles of an even draw, which compiles under XLA.
+        draw = keras.random.uniform((rows,), seed=self.draws.seed) * (_KNOTS - 1)
         below = ops.cast(ops.floor(draw), "int32")
         low = ops.take(self.quantiles, below)
         high = ops.take(self.quantiles, ops.minimum(below + 1, _KNOTS - 1))
         share = low + (draw - ops.cast(below, "float32")) * (high - low)
         return ops.argsort(order), ops.maximum(share, 1 - share)[:, None]
+
+
+def cross_entropy(target: Any, logits: Any) -> Any:
+    """-sum_c target_c log softmax(logits)_c, float32 [batch]."""
+    return keras.losses.categorical_crossentropy(target, logits, from_logits=True)

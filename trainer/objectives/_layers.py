@@ -9,6 +9,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from trainer.layers import AtMost
+
 MAX_SCALE = 100.0
 """CLIP's bound on 1 / temperature: beyond it training becomes unstable."""
 
@@ -40,16 +42,6 @@ def normalized(x: Any) -> Any:
     return x * ops.rsqrt(ops.maximum(squares, 1e-12))
 
 
-class AtMost(keras.constraints.Constraint):
-    """Values above the bound become it."""
-
-    def __init__(self, bound: float) -> None:
-        self.bound = bound
-
-    def __call__(self, w: Any) -> Any:
-        return ops.minimum(w, self.bound)
-
-
 class Scale(keras.layers.Layer):
     """exp of a learned number, at most 100: one over the temperature."""
 
@@ -61,7 +53,7 @@ class Scale(keras.layers.Layer):
         # A bound on the weight after each step, as CLIP does: a bound in the graph
         # would stop the gradient there for good.
         self.log_scale = self.add_weight(
-            name="log_scale_bias",
+            name="log_scale",
             shape=(),
             dtype="float32",
             initializer=keras.initializers.Constant(math.log(self.start)),
@@ -101,6 +93,19 @@ class Decoder(keras.layers.Layer):
             attention_mask=mask[:, None, :],
         )  # fmt: skip
         return x + self.down(self.up(self.norms[2](x)))
+
+
+class Draws(keras.layers.Layer):
+    """An objective's generator of random numbers, where Keras looks for its state.
+
+    Attributes:
+        seed: what `keras.random` and the objective's own draws take.
+    """
+
+    def __init__(self, seed: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seed = keras.random.SeedGenerator(seed)
+        self.built = True
 
 
 def gathered(x: Any) -> Any:
