@@ -58,12 +58,13 @@ def evaluate(
         split: only the rows of this split; None = all rows.
 
     Returns:
-        `examples`, `quarantined`, `metrics`, `metrics_by_inputs`.
+        `examples`, `quarantined`, `metrics`, `metrics_by_inputs`, `value`, `calibration`:
+        see `pipeline.judging.judge`.
 
     Raises:
         ModelError: no such model, or no row to judge on.
     """
-    from pipeline.judging import judge
+    from pipeline.judging import exported_calibration, judge
     from serving.client import LocalModel
 
     directory = newest_version(model)
@@ -83,12 +84,15 @@ def evaluate(
             + (f" in split {split!r}" if split else "")
             + f" ({len(bad)} quarantined)."
         )
-    report = judge(config, LocalModel(directory), rows)
+    calibration = exported_calibration(directory)
+    report = judge(config, LocalModel(directory), rows, calibration)
     return {
         "examples": report["examples"],
         "quarantined": len(bad),
         "metrics": report["metrics"],
         "metrics_by_inputs": report["metrics_by_inputs"],
+        "value": report["value"],
+        "calibration": report["calibration"],
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.judging import Answered, Judge
+from pipeline.judge import Answered, Judge
 from trainer.calibration import (
     Calibration,
     Fitted,

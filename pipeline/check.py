@@ -11,7 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.check_heads import head_lines, head_notes, head_problems, take_labels
+from pipeline.check_heads import (
+    head_lines,
+    head_notes,
+    head_problems,
+    take_labels,
+    threshold_problems,
+)
 from pipeline.facts import Facts, Range
 from pipeline.integrity.findings import find
 from pipeline.integrity.rows import Collector
@@ -148,6 +154,7 @@ def _problems(report: Report, config: Config, manifest: str) -> Iterator[str]:
             )
     for head in config.heads:
         yield from head_problems(report, head, split.train)
+    yield from threshold_problems(config, counts.splits)
 
 
 def _notes(report: Report, config: Config) -> Iterator[str]:

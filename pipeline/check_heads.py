@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pipeline.facts import Range
 from pipeline.rows import Row
-from trainer.config import Config, HeadConfig, RankingHead, RetrievalHead, VqaHead
+from trainer.config import (
+    Config,
+    FoundThreshold,
+    HeadConfig,
+    RankingHead,
+    RetrievalHead,
+    VqaHead,
+)
 from trainer.features import features, head_labels
+from trainer.head_config import MIN_CALIBRATION_ROWS, TOO_FEW_ROWS
 
 if TYPE_CHECKING:
     from pipeline.check import Report
@@ -37,6 +45,18 @@ def take_labels(report: Report, config: Config, row: Row) -> None:
             kept = report.classes if label.kind == "classes" else report.names
             names = kept.setdefault(label.key, {}).setdefault(row.split, Counter())
             names.update(n for n in found if n in names or len(names) < _MAX_NAMES)
+
+
+def threshold_problems(config: Config, splits: Mapping[str, int]) -> Iterator[str]:
+    """Heads whose threshold of abstention cannot be found.
+
+    Args:
+        splits: rows of each split.
+    """
+    for head in config.heads:
+        found = isinstance(getattr(head, "abstain_below", None), FoundThreshold)
+        if found and splits.get(config.data.split.selection, 0) < MIN_CALIBRATION_ROWS:
+            yield f"heads[{head.name}].abstain_below: {TOO_FEW_ROWS}"
 
 
 def head_problems(report: Report, head: HeadConfig, split: str) -> Iterator[str]:

@@ -133,7 +133,7 @@ def run(
     `blessed` in the summary.
     """
     from pipeline.run import run as run_pipeline
-    from pipeline.run import show
+    from pipeline.show import show
     from trainer.config import load
 
     del runner  # the only one so far; the choice itself refuses others
@@ -153,7 +153,7 @@ def evaluate(
 ) -> None:
     """Judge a model on labelled rows that it has never seen."""
     from pipeline.apply import evaluate as judge
-    from pipeline.run import show
+    from pipeline.show import show
 
     console = Console()
     report = judge(model, manifest, split, console)

@@ -29,7 +29,8 @@ def demo(output: str, examples: int, seed: int, console: Console) -> dict[str, A
     Raises:
         RuntimeError: the model was not blessed, or the server did not answer.
     """
-    from pipeline.run import run, show
+    from pipeline.run import run
+    from pipeline.show import show
     from trainer.config import load
 
     data = Path(output) / "data"

@@ -19,6 +19,7 @@ from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from tfx.types.channel import Channel
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
+from pipeline.comparison import PREFIX, variants
 from pipeline.evaluation import eval_config
 from pipeline.example_gen import ManifestExampleGen
 from pipeline.resolver import BlessedBefore
@@ -31,7 +32,7 @@ from pipeline.views import (
     training_view,
     transform_view,
 )
-from trainer.config import Config
+from trainer.config import Config, StageConfig
 from trainer.features import split_key
 
 # Beam's DirectRunner first tries to download another runner; this names the one that
@@ -145,16 +146,18 @@ def _trainers(
 ) -> list[Trainer]:
     """One Trainer for each stage; the last is called Trainer, the others by their stage.
 
-    A stage that starts from another takes its model as `base_model`.
+    A stage that starts from another takes its model as `base_model`. Ways to train the
+    last stage that are compared come before it, unless it is trained that way itself.
     """
     stages = config.resolved_stages()
     made: dict[str, Trainer] = {}
-    for stage in stages:
+
+    def trainer(stage: StageConfig, name: str) -> Trainer:
         base = made.get(stage.base or "")
         path = stage.base if base is None and stage.base is not None else ""
         teaching = stage.objectives.distillation
         others = [path, teaching.teacher if teaching is not None else ""]
-        trainer = Trainer(
+        one = Trainer(
             run_fn="pipeline.module_file.run_fn",
             base_model=base.outputs["model"] if base is not None else None,
             custom_config={
@@ -162,10 +165,18 @@ def _trainers(
                 "config": training_view(config, stage),
                 "stage": stage_view(stage),
                 "base": os.path.abspath(path) if path and "://" not in path else path,
-                "base_state": "\n".join(base_state(one) for one in others if one),
+                "base_state": "\n".join(base_state(other) for other in others if other),
             },
             **arguments,
         )
-        name = "Trainer" if stage is stages[-1] else f"Trainer.{stage.name}"
-        made[stage.name] = trainer.with_id(name)
-    return list(made.values())
+        return one.with_id(name)
+
+    *earlier, last = stages
+    for stage in earlier:
+        made[stage.name] = trainer(stage, f"Trainer.{stage.name}")
+    compared = [
+        trainer(stage, f"Trainer.{PREFIX}{name}")
+        for name, stage in variants(config).items()
+        if stage != last
+    ]
+    return [*made.values(), *compared, trainer(last, "Trainer")]

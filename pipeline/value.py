@@ -135,7 +135,7 @@ def _with_fusion(
         gain = dataclasses.replace(
             gain, value=-gain.value, low=-gain.high, high=-gain.low
         )
-    said = in_words("all inputs together", f"{best} alone", gain, found.metric)
+    said = in_words("fusion", f"{best} alone", gain, found.metric)
     warning = ""
     if not (gain.distinguishable and gain.value > 0):
         claim = "does not beat" if gain.value <= 0 else "cannot be said to beat"

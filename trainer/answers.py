@@ -81,4 +81,5 @@ def _by_inputs(
     place = 0
     for name in names:  # in the order in which product counts
         place = 2 * place + tf.cast(tensors[present_key(name)], tf.int32)
-    return tf.gather(tf.constant(table, tf.float32), place)
+    # Masks out of a decoder have no rank that the graph knows; this one has.
+    return tf.gather(tf.constant(table, tf.float32), tf.reshape(place, [-1]))

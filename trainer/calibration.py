@@ -24,14 +24,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import ClassificationHead, Config, FoundThreshold, OrdinalHead
+from trainer.config import (
+    ClassificationHead,
+    Config,
+    FoundThreshold,
+    OrdinalHead,
+    UserError,
+)
 from trainer.features import present_key, subset_name, weight_key
+from trainer.head_config import MIN_CALIBRATION_ROWS, TOO_FEW_ROWS
 from trainer.heads import HEADS, Head
 from trainer.modalities import Resources
 
 CALIBRATION_ASSET = os.path.join("assets.extra", "polymodal_calibration.json")
-MIN_ROWS = 50
-"""Fewer labelled rows give no temperature and no threshold."""
 MIN_SUBSET_ROWS = 100
 """Fewer rows that have a set of inputs give it none of its own."""
 MAX_INPUTS = 5
@@ -41,6 +46,10 @@ ALL = ""
 """Name of the rows as they are, in the tables below."""
 NEVER = 2.0
 """A threshold that no score reaches: always abstain."""
+
+
+class CalibrationError(UserError, ValueError):
+    """A threshold that cannot be found."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +114,21 @@ def calibrate(
         model: from preprocessed tensors to logits.
         selection: batches `(x, y)`; None = no such rows: the calibration is empty, and
             scores stay as they are.
+
+    Raises:
+        CalibrationError: a threshold is to be found, and rows are too few.
     """
-    if selection is None:
-        return {}
-    logits = _logits(config, model, selection)
-    return {
-        head.name: _fitted(config, head, resources, logits[head.name])
+    seen = {} if selection is None else _logits(config, model, selection)
+    found = {
+        head.name: _fitted(head, resources, seen[head.name])
         for head in calibrated_heads(config)
+        if head.name in seen
     }
+    for head in config.heads:
+        wanted = isinstance(getattr(head, "abstain_below", None), FoundThreshold)
+        if wanted and not found.get(head.name, Fitted()).thresholds:
+            raise CalibrationError(f"heads[{head.name}].abstain_below: {TOO_FEW_ROWS}")
+    return found
 
 
 Seen = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -163,12 +179,10 @@ def _sets(names: Sequence[str]) -> list[tuple[str, ...]]:
     return [one for size in sizes for one in itertools.combinations(names, size)]
 
 
-def _fitted(
-    config: Config, head: Head[Any], resources: Resources, seen: Seen
-) -> Fitted:
+def _fitted(head: Head[Any], resources: Resources, seen: Seen) -> Fitted:
     out = Fitted()
     for subset, (logits, labels) in seen.items():
-        if len(labels) < (MIN_ROWS if subset == ALL else MIN_SUBSET_ROWS):
+        if len(labels) < (MIN_CALIBRATION_ROWS if subset == ALL else MIN_SUBSET_ROWS):
             continue
         out.rows[subset] = len(labels)
         scores = functools.partial(_scores, head, resources, logits)

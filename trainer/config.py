@@ -18,6 +18,7 @@ import yaml
 
 from trainer.config_error import ConfigError, UserError
 from trainer.config_problems import (
+    comparison_problems,
     name_problems,
     reference_problems,
     stage_problems,
@@ -182,6 +183,7 @@ class Config:
         if not self.inputs:
             yield "inputs: at least one is needed."
         yield from stage_problems(self)
+        yield from comparison_problems(self)
         if not self.heads:
             yield "heads: at least one is needed."
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", self.name):

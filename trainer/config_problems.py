@@ -89,6 +89,28 @@ def reference_problems(config: Config) -> Iterator[str]:
             yield from named(where, threshold.head, heads, "head")
 
 
+def comparison_problems(config: Config) -> Iterator[str]:
+    """Comparisons of ways to start that the last stage does not have."""
+    compared = config.evaluation.compare
+    if not compared:
+        return
+    if len(set(compared)) < len(compared):
+        yield "evaluation.compare: names one way twice."
+    if len(compared) < 2:
+        yield "evaluation.compare: two ways at least are needed to compare."
+    last = config.resolved_stages()[-1]
+    if last.base is None:
+        yield (
+            "evaluation.compare: the last of `stages` needs `from`, or there is nothing"
+            " to compare with scratch."
+        )
+    elif "pretrained" in compared and last.base not in {s.name for s in config.stages}:
+        yield (
+            "evaluation.compare: pretrained needs `from` an earlier stage; a model of"
+            f" another config cannot be judged here. Received: {last.base!r}"
+        )
+
+
 def stage_problems(config: Config) -> Iterator[str]:
     """Stages that learn from nothing, share a name, or start from no earlier one."""
     before: list[str] = []

@@ -66,7 +66,11 @@ def write_image(directory: str, name: str, figure: Any) -> None:
 def svg(figure: Any) -> str:
     """A figure as an `<svg>` element, inside `drawing`; texts stay texts."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    figure.savefig(
+        buffer,
+        format="svg",
+        metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
+    )
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 

@@ -26,6 +26,15 @@ def _class_problems(head: ClassificationHead | OrdinalHead) -> Iterator[str]:
         yield "classes: an empty string is a missing label, never a class."
 
 
+MIN_CALIBRATION_ROWS = 50
+"""Fewer labelled rows of the selection split give no temperature and no threshold."""
+
+TOO_FEW_ROWS = (
+    f"fewer than {MIN_CALIBRATION_ROWS} labelled rows are in the selection split to find"
+    " it on; give a number, or more rows (data.split.selection_fraction)."
+)
+
+
 @dataclass(frozen=True)
 class FoundThreshold:
     """A threshold found on the selection split, for each set of inputs; give one key."""

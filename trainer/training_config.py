@@ -131,3 +131,12 @@ class EvaluationConfig:
     slices: tuple[tuple[str, ...], ...] = option(
         (), "Manifest columns, alone or crossed, whose values are judged apart."
     )
+    compare: tuple[
+        Literal["scratch", "pretrained", "linear_probe", "lora", "full"], ...
+    ] = option(
+        (),
+        "Ways to train the last stage that are trained besides and compared on the same"
+        " rows, each with the first: scratch, without `from`; pretrained, what it"
+        " starts from; linear_probe; lora, with the stage's or the default settings;"
+        " full, all weights. Each but pretrained costs a training.",
+    )

@@ -19,13 +19,17 @@ from pipeline.rows import Row, read_row
 from pipeline.scan import Scan
 from pipeline.splits import group_of, share, text_of
 from serving import media
+from serving.sequences import unpack
 from trainer.config import Config
-from trainer.features import features, labels_of
+from trainer.features import MEDIA, features, labels_of
 
 MAX_ROWS = 10_000
 
 PRESENCE = "there or not"
 """The fact whether a row has a value at all."""
+
+_FRAMES = 8
+"""Of a sequence, so many frames are looked at."""
 
 Value = float | str | None
 
@@ -76,7 +80,7 @@ class Collector:
         for head in config.heads:
             self.seen.labels[head.name] = []
         for feature in features(config):
-            if feature.kind in ("image", "audio"):
+            if feature.kind in MEDIA:
                 self.seen.hashes[feature.key] = []
                 self.seen.vectors[feature.key] = []
             else:
@@ -157,6 +161,11 @@ def _drawn(data: bytes, kind: str, key: str, found: dict[str, Value]) -> np.ndar
     if kind == "audio":
         found[f"{key}: seconds"] = media.describe(data, "audio")["seconds"]
         return descriptors.sound(data)
+    if kind == "images":
+        frames = unpack(data)
+        found[f"{key}: frames"] = float(len(frames))
+        drawn = [descriptors.picture(frame) for frame in frames[:_FRAMES]]
+        return np.asarray(np.mean(drawn, axis=0), np.float32)
     facts = media.describe(data, "image")
     found[f"{key}: width"] = float(facts["width"])
     found[f"{key}: height"] = float(facts["height"])

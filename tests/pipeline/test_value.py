@@ -49,7 +49,7 @@ def test_an_input_that_copies_another_shares_its_value() -> None:
     assert got.gain is not None
     assert got.gain.value == 0
     assert got.warning.startswith(
-        "FUSION DOES NOT BEAT THE BEST SINGLE INPUT of head 'y': all inputs together is"
+        "FUSION DOES NOT BEAT THE BEST SINGLE INPUT of head 'y': fusion is"
         " no better than a alone in accuracy"
     )
     assert "not distinguishable from noise" in got.warning
@@ -74,7 +74,7 @@ def test_a_gain_within_noise_is_warned_of_in_other_words() -> None:
 
 def test_fusion_that_is_clearly_worse_says_so() -> None:
     got = judged(*right(10, 80, 30, 60))
-    assert "all inputs together is worse than a alone by 0.2000" in got.warning
+    assert "fusion is worse than a alone by 0.2000" in got.warning
     assert got.warning.endswith(": distinguishable from noise.")
 
 
