@@ -229,7 +229,7 @@ def test_a_remote_models_frames_are_chosen_once() -> None:
 
     class Remote:
         def contract(self) -> Contract:
-            return Contract({"ct": "images", "note": "text"}, {"ct": 7})
+            return Contract({"ct": "images", "note": "text"}, frames={"ct": 7})
 
     (ct, note) = _config_of(Remote()).inputs
     assert isinstance(ct, ImagesInput)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline import reranking
-from pipeline.evaluation import judge
+from pipeline.judging import judge
 from pipeline.reranking import reranked
 from trainer.config import Config, from_mapping
 

@@ -59,7 +59,7 @@ def mixmatch(partners: Any = None, **changes: Any) -> tuple[Any, Any]:
     one.ramp.value.assign(1.0)
     if partners is not None:
         order, share = partners
-        one.partners = lambda rows: (  # type: ignore[method-assign]
+        one.partners = lambda rows: (
             tf.constant(order),
             tf.constant(share[:, None], tf.float32),
         )

@@ -228,6 +228,20 @@ class Retrieval(Head[RetrievalHead]):
             out[name] = float(np.mean([out[f"{name}_{way}"] for way in ways]))
         return {name: out[name] for name in self.directions}
 
+    def row_scores(self, labels: Labels, answers: dict[str, np.ndarray]) -> np.ndarray:
+        """Share of the two ways in which a row's partner is found first."""
+        a, b = (answers[key].astype(np.float64) for key in self.judged)
+        both = a.any(-1) & b.any(-1)
+        out = np.full(len(a), np.nan)
+        if both.any():
+            ranks = np.stack([_ranks(a[both], b[both]), _ranks(b[both], a[both])])
+            out[both] = (ranks <= _RECALL_AT[0]).mean(0)
+        return out
+
+    def constant_answers(self, labels: Labels) -> dict[str, np.ndarray]:
+        """One embedding for all: nothing is found, for equals count against."""
+        return {key: np.ones((len(labels), self.config.dim)) for key in self.judged}
+
 
 def _ranks(queries: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Rank of row i of `found` by its nearness to row i of `queries`, from 1."""
