@@ -1089,6 +1089,7 @@ COVERED: dict[str, str] = {
     **_under("training.parameter_groups", "pattern", HERE),
     **_under("training.parameter_groups", "learning_rate_multiplier frozen", _OPTIMIZER),
     **_under("evaluation", "slices", HERE),
+    "evaluation.compare": "tests/pipeline/test_comparison.py",
     **_under("evaluation.thresholds", "metric head minimum maximum", HERE),
     **_under("evaluation.thresholds", "max_worsening every_slice", HERE),
     **_under("monitoring", "missing_rate numeric categorical label score", _MONITORING),

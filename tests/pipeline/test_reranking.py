@@ -1,6 +1,5 @@
 """Re-ranking by hand: a model whose answers are a table."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from pipeline import reranking
 from pipeline.judging import judge
 from pipeline.reranking import reranked
+from pipeline.rows import Row
 from trainer.config import Config, from_mapping
 
 # Row i's picture lies at angle i on a circle, its text a little further on.
@@ -24,10 +24,8 @@ MATCH = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Row:
-    values: dict[str, Any]
-    labels: dict[str, Any]
+def row(values: dict[str, Any], labels: dict[str, Any], number: int = 0) -> Row:
+    return Row(number, str(number), "eval", values, labels)
 
 
 class Table:
@@ -67,7 +65,7 @@ def config(*more: Any, match: bool = True) -> Config:
 
 
 def rows(*pairs: tuple[str, str]) -> list[Row]:
-    return [Row({"photo": p, "note": t}, {}) for p, t in pairs]
+    return [row({"photo": p, "note": t}, {}, i) for i, (p, t) in enumerate(pairs)]
 
 
 WHOLE = rows(("p0", "t0"), ("p1", "t1"), ("p2", "t2"))
@@ -98,7 +96,7 @@ def test_only_the_nearest_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_rows_that_lack_a_side_take_no_part() -> None:
     lacking = [*WHOLE, *rows(("broken", "t1"), ("p1", ""))]
-    lacking.append(Row({"photo": "p1"}, {}))
+    lacking.append(row({"photo": "p1"}, {}, 9))
     assert reranked(config(), Table(), lacking) == reranked(config(), Table(), WHOLE)
     assert reranked(config(), Table(), lacking[3:]) == {}
     assert reranked(config(), Table(), []) == {}
