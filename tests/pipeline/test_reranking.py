@@ -1,6 +1,7 @@
 """Re-ranking by hand: a model whose answers are a table."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from pipeline import reranking
 from pipeline.evaluation import judge
 from pipeline.reranking import reranked
-from trainer.config import Config, from_mapping
+from pipeline.run import run
+from trainer.config import Config, ConfigError, from_mapping
 
 # Row i's picture lies at angle i on a circle, its text a little further on.
 PICTURES = {"p0": [1.0, 0.0], "p1": [0.8, 0.6], "p2": [0.0, 1.0], "broken": [0.0, 0.0]}
@@ -116,3 +118,8 @@ def test_it_is_judged_where_the_head_says_match() -> None:
     number = {"name": "y", "kind": "regression", "allow_missing": True}
     several = judge(config(number), Table(), WHOLE)["metrics"]
     assert several["m/recall_at_1_reranked"] == pytest.approx(1 / 2)
+
+
+def test_a_match_that_nothing_teaches_is_not_trained(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"heads\[m\].match: nothing teaches it"):
+        run(config(), str(tmp_path / "none.csv"), str(tmp_path / "out"))
