@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.calibration_report import calibration_report
 from pipeline.judge import Judge
+from pipeline.reranking import reranked
 from pipeline.rows import Row
 from trainer.calibration import CALIBRATION_ASSET, Calibration, from_json
 from trainer.config import Config
@@ -44,9 +45,11 @@ def judge(
         each entry counts these `examples`; `value` compares subsets on the same rows.
         With one head the metrics stand alone, with several each is called HEAD/METRIC.
     """
+    rows = list(rows)
     judged = Judge(config, model, rows)
     by_inputs = {subset_name(one): judged.metrics(one) for one in judged.answered}
     everything = by_inputs[subset_name(judged.everything)]
+    everything |= reranked(config, model, rows)
     values = [judged.value(head) for head in judged.heads]
     return {
         "examples": everything["examples"],

@@ -45,13 +45,20 @@ def run_fn(fn_args: Any) -> None:
     tft_output = tft.TFTransformOutput(fn_args.transform_graph_path)
     resources = load_resources(config, tft_output)
     layer = tft_output.transform_features_layer()
+    stage = stage_from_json(settings["stage"])
     train_files = _files(fn_args.train_files)
     selection_files = _files(fn_args.eval_files) if settings["selection"] else []
 
     def batches(files: list[str], examples: int, *, training: bool) -> Any:
         return dataset.make_dataset(
-            files, config, layer, resources, training=training, examples=examples
-        )
+            files, config, layer, resources, training=training, examples=examples,
+            labelled_only=stage.labelled_only,
+        )  # fmt: skip
+
+    def count(files: list[str]) -> int:
+        if stage.labelled_only:
+            return dataset.count_labelled(files, config, layer)
+        return dataset.count_records(files)
 
     name = train.fingerprint(
         config,
@@ -64,11 +71,10 @@ def run_fn(fn_args: Any) -> None:
             base or "",
         ],
     )
-    rows = dataset.count_records(train_files)
+    rows = count(train_files)
     selection = None
     if selection_files:
-        count = dataset.count_records(selection_files)
-        selection = batches(selection_files, count, training=False)
+        selection = batches(selection_files, count(selection_files), training=False)
     trained = train.train(
         config,
         resources,
@@ -77,7 +83,7 @@ def run_fn(fn_args: Any) -> None:
         train_examples=rows,
         work_dir=os.path.join(settings["work_dir"], name),
         log_dir=os.path.join(settings["log_dir"], name),
-        stage=stage_from_json(settings["stage"]),
+        stage=stage,
         base=base,
         say=_LOG.info,
     )

@@ -155,6 +155,8 @@ def _trainers(
     def trainer(stage: StageConfig, name: str) -> Trainer:
         base = made.get(stage.base or "")
         path = stage.base if base is None and stage.base is not None else ""
+        teaching = stage.objectives.distillation
+        others = [path, teaching.teacher if teaching is not None else ""]
         one = Trainer(
             run_fn="pipeline.module_file.run_fn",
             base_model=base.outputs["model"] if base is not None else None,
@@ -163,7 +165,7 @@ def _trainers(
                 "config": training_view(config, stage),
                 "stage": stage_view(stage),
                 "base": os.path.abspath(path) if path and "://" not in path else path,
-                "base_state": base_state(path) if path else "",
+                "base_state": "\n".join(base_state(other) for other in others if other),
             },
             **arguments,
         )

@@ -17,6 +17,7 @@ from pipeline.integrity.findings import checked
 from pipeline.scan import scan
 from pipeline.show import show_findings
 from trainer.config import Config, ConfigError, to_yaml
+from trainer.config_problems import untaught_problems
 
 
 def run(
@@ -42,7 +43,8 @@ def run(
     Raises:
         ManifestError, QuarantineError: see `pipeline.ingest`.
         IntegrityError: what `data.integrity` calls an error was found.
-        ConfigError: a threshold that names no metric of its head.
+        ConfigError: a threshold that names no metric of its head; a part of an answer
+            that no stage teaches.
     """
     console = console or Console()
     started = time.monotonic()
@@ -52,6 +54,8 @@ def run(
         manifest = os.path.abspath(manifest)
     Path(output, "config.yaml").write_text(to_yaml(config), encoding="utf-8")
     check_thresholds(config)
+    if untaught := list(untaught_problems(config)):
+        raise ConfigError("config", untaught)
     console.print(f"scanning {manifest}", highlight=False)
     scanned = scan(config, manifest)
     if problems := list(threshold_problems(config, scanned.splits)):

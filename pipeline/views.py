@@ -159,6 +159,8 @@ def base_state(path: str) -> str:
     folder = os.path.join(path, "variables")
     files = tf.io.gfile.glob(os.path.join(folder, "*")) or tf.io.gfile.glob(path)
     if not files:
-        raise ConfigError("config", [f"stages: from: {path!r} does not exist."])
+        raise ConfigError(
+            "config", [f"{path!r} does not exist: a stage starts or is taught from it."]
+        )
     stats = [(os.path.basename(f), tf.io.gfile.stat(f)) for f in sorted(files)]
     return " ".join(f"{name} {s.length} {s.mtime_nsec}" for name, s in stats)

@@ -84,21 +84,30 @@ class Batch:
         self.servable, self.signature, self.api = key
         self.tasks = tasks
         self.callers = len(tasks)
-        self._cancelled = False
+        self._abandoned = False
         self._cancellation: Cancellation | None = None
         self.answered: list[Arrays] = []
 
-    def cancel(self) -> None:
-        """Stops the graph, and what would be run after it; called by the loop."""
-        self._cancelled = True
+    def abandon(self) -> None:
+        """Nobody waits for it any more: nothing of it is begun from here on."""
+        self._abandoned = True
+
+    def stop(self) -> None:
+        """Stops the run that goes on; does nothing once it is over."""
         if self._cancellation is not None:
             self._cancellation.cancel()
 
     def cancellation(self) -> Cancellation:
-        """What stops the next run; a run that fails uses its own up."""
+        """What stops the next run; a run that fails uses its own up.
+
+        Raises:
+            ServingError: CANCELLED for a batch that was abandoned.
+        """
         self._cancellation = fresh = Cancellation()
-        if self._cancelled:  # looked at afterwards, or a `cancel` could slip between
-            fresh.cancel()
+        if self._abandoned:  # looked at afterwards, or a `stop` could slip between
+            raise ServingError(
+                grpc.StatusCode.CANCELLED, "nobody waits for the answer any more"
+            )
         return fresh
 
 

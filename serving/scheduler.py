@@ -26,6 +26,11 @@ from serving.status import ServingError
 # fourth of a small model's CPU. So many turns at most, whatever arrives.
 _QUIET_TURNS, _MOST_TURNS = 4, 64
 
+# A run that nobody waits for is stopped only if it still goes on after so long:
+# TensorFlow 2.16 keeps some bytes of every run that is stopped until the process ends
+# (its list of aborted rendezvous), and a short run is over before the stop would pay.
+_SHORT_RUN_S = 0.1
+
 
 class _Queue:
     """Requests that wait for the same signature; `size` is their examples."""
@@ -86,7 +91,9 @@ class Scheduler:
             if not answered:
                 task.batch.callers -= 1
                 if task.batch.callers == 0:
-                    task.batch.cancel()
+                    task.batch.abandon()
+                    assert self._loop is not None
+                    self._loop.call_later(_SHORT_RUN_S, task.batch.stop)
         elif queue is not None and task in queue.tasks:
             queue.tasks.remove(task)
             queue.size -= task.size

@@ -8,19 +8,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from trainer.fusion_config import FilmFusion
-from trainer.head_config import ClassificationHead, RetrievalHead, VqaHead
+from trainer.head_config import RetrievalHead, VqaHead
 from trainer.input_config import (
-    AudioInput,
-    ImageInput,
     ImagesInput,
     TabularInput,
     TextInput,
 )
+from trainer.objective_problems import matches, objective_problems
 from trainer.schema import named, nearest
 
 if TYPE_CHECKING:
     from trainer.config import Config
-    from trainer.objective_config import ObjectivesConfig
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _RESERVED = (
@@ -30,6 +28,7 @@ _RESERVED = (
     "_selected",
     "_abstained",
     "_embedding",
+    "_match",
 )
 
 
@@ -120,7 +119,12 @@ def stage_problems(config: Config) -> Iterator[str]:
         chosen = dataclasses.asdict(stage.objectives)
         if all(one is None for one in chosen.values()):
             yield f"{where}objectives: at least one is needed."
-        yield from _objective_problems(config, stage.objectives, f"{where}objectives")
+        yield from objective_problems(config, stage.objectives, f"{where}objectives")
+        if stage.lora is not None and stage.objectives.pcl is not None:
+            yield (
+                f"{where}lora: pcl keeps a second copy of the network, which low-rank"
+                " matrices cannot be averaged into; leave out one of the two."
+            )
         if stage.name in before:
             yield f"{where}name: two stages have this name."
         path = stage.base is not None and ("/" in stage.base or "." in stage.base)
@@ -134,51 +138,16 @@ def stage_problems(config: Config) -> Iterator[str]:
         before.append(stage.name)
 
 
-def _objective_problems(
-    config: Config, objectives: ObjectivesConfig, where: str
-) -> Iterator[str]:
-    """Objectives that ask for inputs or heads that are not there."""
-    names = [one.name for one in config.inputs]
-    for key in ("contrastive", "matching"):
-        one = getattr(objectives, key)
-        if one is None:
-            continue
-        for i, pair in enumerate(one.pairs or ()):
-            for name in pair:
-                yield from named(f"{where}.{key}.pairs[{i}]", name, names, "input")
-        views = getattr(one, "views", "inputs")
-        if len(names) < 2 and views == "inputs":
-            yield f"{where}.{key}: needs at least two inputs."
-    kinds = {
-        "masked_lm": ("text", TextInput),
-        "masked_image": ("image", ImageInput),
-        "masked_audio": ("audio", AudioInput),
-    }
-    for key, (word, kind) in kinds.items():
-        one = getattr(objectives, key)
-        if one is None:
-            continue
-        mine = [x.name for x in config.inputs if isinstance(x, kind)]
-        for name in one.inputs or ():
-            yield from named(f"{where}.{key}.inputs", name, mine, f"{word} input")
-        if not mine:
-            yield f"{where}.{key}: there is no {word} input."
-    image = objectives.masked_image
-    for x in config.inputs:
-        if image is None or not isinstance(x, ImageInput):
-            continue
-        chosen = image.inputs is None or x.name in image.inputs
-        if chosen and (x.height % image.patch or x.width % image.patch):
-            yield (
-                f"{where}.masked_image.patch: must divide the height and width of"
-                f" {x.name!r}, {x.height} x {x.width}. Received: {image.patch}"
-            )
-    if objectives.mixmatch is not None:
-        mine = [
-            h.name for h in config.heads
-            if isinstance(h, ClassificationHead) and not h.multi_label
-        ]  # fmt: skip
-        head = objectives.mixmatch.head or config.heads[0].name
-        yield from named(
-            f"{where}.mixmatch.head", head, mine, "head with one class per row"
-        )
+def untaught_problems(config: Config) -> Iterator[str]:
+    """Answers that no stage teaches.
+
+    Of a file that is to be trained: the config inside a model tells its last stage only.
+    """
+    for head in config.heads:
+        if isinstance(head, RetrievalHead) and head.match:
+            stages = config.resolved_stages()
+            if not any(matches(stage.objectives, head.pair) for stage in stages):
+                yield (
+                    f"heads[{head.name}].match: nothing teaches it; give a stage the"
+                    f" objective `matching` on the pair {list(head.pair)}."
+                )

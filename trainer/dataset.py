@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer.config import Config
+from trainer.config import Config, UserError
 from trainer.heads import heads
 from trainer.heads.ranking import Ranking
 from trainer.modalities import Resources
@@ -16,10 +16,46 @@ from trainer.preprocessing import labels, preprocess, stored_spec
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
 
 
+class LabelError(UserError, ValueError):
+    """A stage that is to learn from labels that are not there."""
+
+
 def count_records(files: Sequence[str]) -> int:
     """Number of records in gzipped TFRecord files."""
     records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP")
     return int(records.reduce(tf.constant(0, tf.int64), lambda n, _: n + 1))
+
+
+def labelled_records(
+    files: Sequence[str], config: Config, transform: Transform
+) -> tf.data.Dataset:
+    """The records of gzipped TFRecord files that carry a label of any head, in order."""
+    spec = stored_spec(config)
+
+    def known(examples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        found = labels(config, transform(tf.io.parse_example(examples, spec)))
+        weights = [found[head.weight] for head in heads(config)]
+        return examples, tf.reduce_any(tf.stack(weights, axis=1) > 0, axis=1)
+
+    records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP")
+    told = records.batch(256).map(known, tf.data.AUTOTUNE).unbatch()
+    return told.filter(lambda _, one: one).map(lambda record, _: record)
+
+
+def count_labelled(files: Sequence[str], config: Config, transform: Transform) -> int:
+    """Number of records that carry a label of any head.
+
+    Raises:
+        LabelError: none does.
+    """
+    records = labelled_records(files, config, transform)
+    count = int(records.reduce(tf.constant(0, tf.int64), lambda n, _: n + 1))
+    if not count:
+        names = ", ".join(head.name for head in config.heads)
+        raise LabelError(
+            f"stages: labelled_only: no row of the split carries a label of {names}."
+        )
+    return count
 
 
 def parsed(config: Config, transform: Transform, resources: Resources) -> Any:
@@ -41,6 +77,7 @@ def make_dataset(
     *,
     training: bool,
     examples: int | None = None,
+    labelled_only: bool = False,
 ) -> tf.data.Dataset:
     """Batches `(x, y)` of preprocessed tensors and labels.
 
@@ -52,11 +89,14 @@ def make_dataset(
         files: gzipped TFRecord files of tf.Examples.
         transform: sparse stored values -> transformed features (Transform's layer).
         training: shuffle, in an order that the config's seed fixes.
-        examples: how many records the files hold; lets Keras know an epoch's length.
+        examples: how many records there are; lets Keras know an epoch's length.
+        labelled_only: leave out the rows without a label of any head.
     """
     one = config.training
-    files = sorted(files)
-    records = tf.data.TFRecordDataset(files, compression_type="GZIP")
+    if labelled_only:
+        records = labelled_records(files, config, transform)
+    else:
+        records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP")
     prepare = parsed(config, transform, resources)
     group = next((h.group for h in heads(config) if isinstance(h, Ranking)), None)
     if one.cache:

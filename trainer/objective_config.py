@@ -8,6 +8,22 @@ from typing import Literal
 
 from trainer.schema import fraction, not_negative, option, positive, required
 
+_LEAST_TEMPERATURE = 0.01
+"""CLIP's bound: one over it, 100, is as large as the learned scale may become."""
+
+
+def _pair_problems(pairs: tuple[tuple[str, ...], ...] | None) -> Iterator[str]:
+    if pairs is not None and not pairs:
+        yield "pairs: name at least one; null = every pair of inputs."
+    for i, pair in enumerate(pairs or ()):
+        if len(pair) != 2 or pair[0] == pair[1]:
+            yield f"pairs[{i}]: needs two different inputs. Received: {list(pair)}"
+
+
+def _input_problems(inputs: tuple[str, ...] | None) -> Iterator[str]:
+    if inputs is not None and not inputs:
+        yield "inputs: name at least one; null = all of the kind."
+
 
 @dataclass(frozen=True)
 class SupervisedObjective:
@@ -43,15 +59,17 @@ class ContrastiveObjective:
     )
     dim: int = option(128, "Size of the space in which embeddings are compared.")
     temperature: float = option(
-        0.07, "Where the learned temperature starts; 1 / temperature stays below 100."
+        0.07,
+        "Where the learned temperature of softmax starts (CLIP's 0.07); it ends at 0.01."
+        " Sigmoid starts at SigLIP's 0.1; with masked views it stays as it is.",
     )
 
     def problems(self) -> Iterator[str]:
         yield from not_negative(self, "weight")
-        yield from positive(self, "dim", "temperature", "masked_positions")
-        for i, pair in enumerate(self.pairs or ()):
-            if len(pair) != 2 or pair[0] == pair[1]:
-                yield f"pairs[{i}]: needs two different inputs. Received: {list(pair)}"
+        yield from positive(self, "dim", "masked_positions")
+        if not _LEAST_TEMPERATURE <= self.temperature <= 1:
+            yield f"temperature: must be in [0.01, 1]. Received: {self.temperature!r}"
+        yield from _pair_problems(self.pairs)
         if self.views == "masked" and self.loss == "sigmoid":
             yield "loss: sigmoid is for views: inputs."
         if self.views == "masked" and self.pairs is not None:
@@ -76,6 +94,7 @@ class MaskedLmObjective:
         yield from not_negative(self, "weight")
         yield from fraction(self, "rate")
         yield from positive(self, "rate")
+        yield from _input_problems(self.inputs)
 
 
 @dataclass(frozen=True)
@@ -97,6 +116,7 @@ class MaskedImageObjective:
         yield from not_negative(self, "weight")
         yield from fraction(self, "rate")
         yield from positive(self, "rate", "patch")
+        yield from _input_problems(self.inputs)
 
 
 @dataclass(frozen=True)
@@ -115,13 +135,15 @@ class MaskedAudioObjective:
         yield from not_negative(self, "weight")
         yield from fraction(self, "rate")
         yield from positive(self, "rate", "frames")
+        yield from _input_problems(self.inputs)
 
 
 @dataclass(frozen=True)
 class MatchingObjective:
     """Whether two inputs are of one row, against the hardest of the batch.
 
-    Image-text matching with negatives drawn by similarity (ALBEF, Li et al. 2021).
+    Image-text matching with negatives drawn by similarity (ALBEF, Li et al. 2021): by
+    `contrastive` of the same stage, or the pair's retrieval head.
     """
 
     weight: float = option(1.0, "Weight among the objectives.")
@@ -135,20 +157,21 @@ class MatchingObjective:
     def problems(self) -> Iterator[str]:
         yield from not_negative(self, "weight")
         yield from positive(self, "temperature")
-        for i, pair in enumerate(self.pairs or ()):
-            if len(pair) != 2 or pair[0] == pair[1]:
-                yield f"pairs[{i}]: needs two different inputs. Received: {list(pair)}"
+        yield from _pair_problems(self.pairs)
 
 
 @dataclass(frozen=True)
 class MixMatchObjective:
     """Labelled and unlabelled rows mixed, with guessed labels (Berthelot et al. 2019).
 
-    Over the fused embedding; a row without the head's label is unlabelled.
+    Over the fused embedding; a row without the head's label is unlabelled. In the place
+    of `supervised` for that head.
     """
 
     weight: float = option(1.0, "Weight among the objectives.")
-    head: str | None = option(None, "Classification head; null = the first one.")
+    head: str | None = option(
+        None, "Head with one class per row; null = the first head."
+    )
     augmentations: int = option(2, "Views whose predictions are averaged to a guess.")
     temperature: float = option(0.5, "Of the sharpened guess; 1 = not sharpened.")
     alpha: float = option(0.75, "Of MixUp's Beta(alpha, alpha).")

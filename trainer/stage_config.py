@@ -74,6 +74,11 @@ class StageConfig:
     training: TrainingConfig = option(
         TrainingConfig(), "Keys that differ from the file's `training`."
     )
+    labelled_only: bool = option(
+        False,
+        "True: only the rows that carry a label of some head; where they are few among"
+        " many, an epoch of supervised learning is otherwise mostly idle.",
+    )
     freeze: tuple[str, ...] = option(
         (), "Regular expressions over the weights' paths: what matches does not learn."
     )

@@ -963,13 +963,43 @@ _PICTURES = {
     **_under("mlp", "hidden_dims dropout", HERE),
 }
 
+
+def _objectives() -> dict[str, str]:
+    """Each objective stands in the contract's cases, its own keys in its own tests."""
+    own = {
+        "supervised": ("test_heads", ""),
+        "contrastive": (
+            "test_contrastive",
+            "pairs loss views masked_positions dim temperature",
+        ),
+        "masked_lm": ("test_masked_lm", "inputs rate whole_word"),
+        "masked_image": ("test_masked_patches", "inputs rate patch normalize"),
+        "masked_audio": ("test_masked_patches", "inputs rate frames normalize"),
+        "matching": ("test_matching", "pairs temperature"),
+        "mixmatch": (
+            "test_mixmatch",
+            "head augmentations temperature alpha unlabelled_weight ramp_up_epochs",
+        ),
+        "pcl": (
+            "test_pcl",
+            "clusters momentum temperature smoothing warmup_epochs dim",
+        ),
+        "distillation": ("test_distillation", "teacher temperature feature_weight"),
+    }
+    out: dict[str, str] = {}
+    for name, (file, keys) in own.items():
+        out[f"objectives.{name}"] = "tests/contracts/test_objectives.py"
+        out[f"objectives.{name}.weight"] = "tests/contracts/test_objective_keys.py"
+        out |= _under(f"objectives.{name}", keys, f"tests/trainer/{file}.py")
+    return out
+
+
 # Dotted key -> the file of the test that shows its effect.
 COVERED: dict[str, str] = {
     "name": HERE,
     "seed": _TRAIN,
     "embedding_dim": HERE,
-    "objectives.supervised": HERE,
-    "objectives.supervised.weight": HERE,
+    **_objectives(),
     **_under("data", "id", _ROWS),
     **_under("data", "max_quarantine_fraction", _INGEST),
     **_under("data", "max_file_bytes", HERE),
@@ -1032,7 +1062,7 @@ COVERED: dict[str, str] = {
     **_under("heads.vqa", "question loss top_k", "tests/trainer/test_vqa.py"),
     **_under("heads.vqa", "weight auxiliary_weight late_fusion", _HEAD_KEYS),
     **_under("heads.retrieval", "name pair dim weight", _HEAD_KEYS),
-    **_under("heads.retrieval", "temperature", "tests/trainer/test_retrieval.py"),
+    **_under("heads.retrieval", "temperature match", "tests/trainer/test_retrieval.py"),
     **_under("fusion.concat", "dim hidden_dims dropout", HERE),
     **_under("fusion.gated", "dim dropout", HERE),
     **_under("fusion.attention", "dim layers heads dropout", HERE),
@@ -1051,6 +1081,7 @@ COVERED: dict[str, str] = {
     "training.soup": _ADAPTATION,
     **_under("stages", "name from", _STAGES),
     **_under("stages", "freeze linear_probe layer_decay", _ADAPTATION),
+    "stages.labelled_only": _DATASET,
     "stages.lora": _ADAPTATION,
     **_under("stages.lora", "rank alpha targets", _ADAPTATION),
     "stages.unfreeze": _ADAPTATION,
@@ -1058,6 +1089,7 @@ COVERED: dict[str, str] = {
     **_under("training.parameter_groups", "pattern", HERE),
     **_under("training.parameter_groups", "learning_rate_multiplier frozen", _OPTIMIZER),
     **_under("evaluation", "slices", HERE),
+    "evaluation.compare": "tests/pipeline/test_comparison.py",
     **_under("evaluation.thresholds", "metric head minimum maximum", HERE),
     **_under("evaluation.thresholds", "max_worsening every_slice", HERE),
     **_under("monitoring", "missing_rate numeric categorical label score", _MONITORING),

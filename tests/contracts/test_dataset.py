@@ -18,7 +18,13 @@ from trainer.config import (
     TrainingConfig,
     replace,
 )
-from trainer.dataset import count_records, first_records, make_dataset
+from trainer.dataset import (
+    LabelError,
+    count_labelled,
+    count_records,
+    first_records,
+    make_dataset,
+)
 from trainer.export import to_example
 from trainer.modalities import Resources
 from trainer.preprocessing import densify
@@ -240,3 +246,39 @@ def test_without_a_cache_groups_meet_within_the_shuffle_buffer(
         found |= {run for run in ("aa", "bb") if run in epoch}
     # Of the windows abac, bdab and cde, the first holds a twice, the second b.
     assert found == {"aa", "bb"}
+
+
+# ---- rows with a label
+
+
+def labelled(files: list[str], known: Sequence[int], one: Config) -> dict[str, Any]:
+    """The dataset where only these places carry a label, and their number."""
+
+    def transform(stored: dict[str, Any]) -> dict[str, Any]:
+        values = densify(one, stored)
+        there = tf.reduce_any(values["score"][:, None] == [*map(float, known), -1.0], 1)
+        return {**values, "score_weight": tf.cast(there, tf.float32)}
+
+    return {
+        "data": make_dataset(
+            files, one, transform, Resources(), training=False, labelled_only=True
+        ),
+        "count": lambda: count_labelled(files, one, transform),
+    }
+
+
+@CACHE
+def test_only_rows_with_a_label_where_that_is_asked(
+    files: list[str], cache: bool
+) -> None:
+    found = labelled(files, [1, 4, 5, 6, 9], config(cache=cache))
+    for _ in range(2):
+        assert places(found["data"]) == [[1, 4, 5, 6], [9]]
+    assert found["count"]() == 5
+
+
+def test_no_row_with_a_label(files: list[str]) -> None:
+    with pytest.raises(
+        LabelError, match="no row of the split carries a label of score"
+    ):
+        labelled(files, [], config())["count"]()

@@ -1,5 +1,11 @@
 """What holds for every objective: finite on any batch, compiled, in low precision."""
 
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -8,22 +14,21 @@ import pytest
 import tensorflow as tf
 
 from tests.trainer import samples
+from tests.trainer.objective_cases import (
+    NAMES,
+    RESOURCES,
+    SMALL,
+    batch,
+    learner,
+    of_inputs,
+)
 from trainer import config as c
 from trainer.learner import Learner
-from trainer.modalities import Resources
 from trainer.model import build_network
 from trainer.objectives import OBJECTIVES
 
-VOCABULARY = (*samples.SPECIAL, "no", "fever", "##ish", "发", "烧", "cough")
-RESOURCES = Resources(
-    vocabularies={"note": VOCABULARY},
-    categories={"city": 2},
-    statistics={"score": (2.0, 3.0)},
-    class_counts={"disease": (1.0, 1.0, 1.0)},
-)
 # A stage's objectives need not move every weight.
 pytestmark = pytest.mark.filterwarnings("ignore:Gradients do not exist for variables")
-NAMES = ("photo", "voice", "note", "facts")
 OPTIONS: dict[str, Any] = {
     "supervised": c.SupervisedObjective(),
     "contrastive": c.ContrastiveObjective(dim=4),
@@ -35,68 +40,32 @@ OPTIONS: dict[str, Any] = {
     "pcl": c.PclObjective(clusters=(2, 3), dim=4, warmup_epochs=1),
     "distillation": None,  # needs a teacher: see `options`
 }
+INPUTS: dict[str, Any] = {
+    "masked_image": (samples.PHOTO, samples.NOTE),
+    "masked_audio": (samples.VOICE, samples.NOTE),
+}
+FLAT: dict[str, Any] = {
+    "photo_pixels": tf.zeros([4, 8, 8, 3]),
+    "voice_log_mel": tf.fill([4, 23, 8], float(np.log(1e-3))),
+    "note_token_ids": tf.zeros([4, 8], tf.int32),
+    "note_padding_mask": tf.zeros([4, 8], tf.int32),
+    "facts_numeric": tf.constant([[0.0, 0.0, 1.0, 1.0]] * 4),
+    "facts_categorical": tf.zeros([4, 1], tf.int32),
+}
 
 
-def batch(rows: int, seed: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(3, 9, rows)
-    mask = (np.arange(8)[None] < lengths[:, None]).astype(np.int32)
-    ids = rng.integers(5, len(VOCABULARY), (rows, 8)) * mask
-    ids[:, 0] = 2  # [CLS]
-    x = {
-        "photo_pixels": rng.uniform(0, 255, (rows, 8, 8, 3)).astype(np.float32),
-        "voice_log_mel": rng.normal(-2, 1, (rows, 23, 8)).astype(np.float32),
-        "note_token_ids": ids.astype(np.int32),
-        "note_padding_mask": mask,
-        "facts_numeric": np.concatenate(
-            [rng.normal(0, 1, (rows, 2)), np.zeros((rows, 2))], 1
-        ).astype(np.float32),
-        "facts_categorical": rng.integers(1, 4, (rows, 1)).astype(np.int32),
-        **{f"{name}_present": np.ones(rows, bool) for name in NAMES},
-    }
-    y = {
-        "disease": rng.integers(0, 3, rows),
-        "disease_weight": (np.arange(rows) % 2).astype(np.float32),
-        "score": rng.normal(0, 1, rows).astype(np.float32),
-        "score_weight": np.ones(rows, np.float32),
-    }
-    return tensors(x), tensors(y)
-
-
-def tensors(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: tf.constant(value) for key, value in values.items()}
-
-
-def learner(name: str, option: Any, **changes: Any) -> Learner:
-    keras.utils.set_random_seed(0)
-    objectives = c.ObjectivesConfig(**{"supervised": None, name: option})
-    config = samples.clinic_config(objectives=objectives, **changes)
-    return Learner(build_network(config, RESOURCES), config, RESOURCES)
+def changes(name: str) -> dict[str, Any]:
+    """A config with two inputs for each objective: those it needs."""
+    return {**SMALL, "inputs": INPUTS.get(name, SMALL["inputs"])}
 
 
 @pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    config = samples.clinic_config()
     teacher = str(tmp_path_factory.mktemp("teacher") / "teacher.keras")
     keras.utils.set_random_seed(7)
-    build_network(config, RESOURCES).model.save(teacher)
+    build_network(samples.clinic_config(**SMALL), RESOURCES).model.save(teacher)
     one = c.DistillationObjective(teacher=teacher, feature_weight=0.5)
     return {**OPTIONS, "distillation": one}
-
-
-def stepper(one: Learner) -> Any:
-    """A compiled training step: batch -> loss and gradients by variable path."""
-
-    @tf.function(reduce_retracing=True)
-    def run(x: Any, y: Any) -> Any:
-        with tf.GradientTape() as tape:
-            outputs = one(x, training=True)
-            loss = one.compute_loss(x, y, outputs)
-        gradients = tape.gradient(loss, one.trainable_variables)
-        named = zip(one.trainable_variables, gradients, strict=True)
-        return loss, {v.path: g for v, g in named if g is not None}
-
-    return run
 
 
 def degenerate() -> dict[str, Any]:
@@ -105,31 +74,43 @@ def degenerate() -> dict[str, Any]:
     return {
         "usual": (x, y),
         "one row": batch(1),
-        "no label": (x, {**y, "disease_weight": none, "score_weight": none}),
-        "one input absent": ({**x, "photo_present": none > 0}, y),
+        "no label": (x, {**y, "disease_weight": none}),
+        **{
+            f"no {name}": ({**x, f"{name}_present": none > 0}, y) for name in NAMES
+        },
         "nothing present": ({**x, **{f"{n}_present": none > 0 for n in NAMES}}, y),
-        "no token": (
-            {**x, "note_token_ids": tf.zeros([4, 8], tf.int32),
-             "note_padding_mask": tf.zeros([4, 8], tf.int32)}, y,
-        ),
-        "silence and one colour": (
-            {**x, "voice_log_mel": tf.fill([4, 23, 8], float(np.log(1e-3))),
-             "photo_pixels": tf.zeros([4, 8, 8, 3])}, y,
-        ),
+        "no token, silence, one colour, an empty table": ({**x, **FLAT}, y),
         "the same row four times": (
             {k: tf.repeat(v[:1], 4, axis=0) for k, v in x.items()}, y,
         ),
     }  # fmt: skip
 
 
+def any_rows(values: Any) -> Any:
+    return tf.nest.map_structure(
+        lambda v: tf.TensorSpec([None, *v.shape[1:]], v.dtype), values
+    )
+
+
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
 def test_loss_and_gradients_are_finite_on_any_batch(
     name: str, options: dict[str, Any]
 ) -> None:
-    one = learner(name, options[name])
-    run = stepper(one)
+    one = learner(name, options[name], **changes(name))
+    x, y = batch(4)
+    x = of_inputs(x, one.network.config)
+
+    @tf.function(input_signature=(any_rows(x), any_rows(y)))
+    def run(x: Any, y: Any) -> Any:
+        with tf.GradientTape() as tape:
+            outputs = one(x, training=True)
+            loss = one.compute_loss(x, y, outputs)
+        gradients = tape.gradient(loss, one.trainable_variables)
+        named = zip(one.trainable_variables, gradients, strict=True)
+        return loss, {v.path: g for v, g in named if g is not None}
+
     for kind, (x, y) in degenerate().items():
-        loss, gradients = run(x, y)
+        loss, gradients = run(of_inputs(x, one.network.config), y)
         assert np.isfinite(float(loss)), kind
         for path, gradient in gradients.items():
             values = tf.convert_to_tensor(gradient)
@@ -141,36 +122,114 @@ def test_loss_and_gradients_are_finite_on_any_batch(
     assert {v.path for v in own} <= set(gradients)
 
 
+def fitted(one: Learner, epochs: int, **settings: Any) -> list[float]:
+    """The losses of so many epochs on sixteen rows."""
+    x, y = batch(16)
+    x = of_inputs(x, one.network.config)
+    one.compile(keras.optimizers.Adam(0.01), **settings)
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+    callbacks = [k for o in one.objectives.values() for k in o.callbacks(data)]
+    history = one.fit(data, epochs=epochs, verbose=0, callbacks=callbacks)
+    losses: list[float] = history.history["loss"]
+    assert np.isfinite(losses).all()
+    return losses
+
+
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"precision": "mixed_bfloat16"},
-        pytest.param({"jit_compile": True}, marks=pytest.mark.slow),
-    ],
-    ids=["bf16", "xla"],
-)
-def test_it_trains_in_low_precision_and_compiled(
-    name: str, change: dict[str, Any], options: dict[str, Any]
+def test_its_loss_falls_on_a_few_rows_in_low_precision(
+    name: str, options: dict[str, Any]
 ) -> None:
-    policy = change.get("precision", "float32")
-    keras.config.set_dtype_policy(policy)
+    keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        one = learner(name, options[name])
-        one.compile("adam", jit_compile=change.get("jit_compile", False))
-        data = tf.data.Dataset.from_tensor_slices(batch(8)).batch(4)
-        callbacks = [k for o in one.objectives.values() for k in o.callbacks(data)]
-        history = one.fit(data, epochs=2, verbose=0, callbacks=callbacks).history
+        losses = fitted(learner(name, options[name], **changes(name)), 40)
     finally:
         keras.config.set_dtype_policy("float32")
-    assert np.isfinite(history["loss"]).all()
+    # The prototypes of `pcl` come in with the second epoch.
+    assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[1:6])
 
 
-@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"pcl"}))
-def test_its_loss_falls_on_a_few_rows(name: str, options: dict[str, Any]) -> None:
-    one = learner(name, options[name])
-    one.compile(keras.optimizers.Adam(0.01))
-    data = tf.data.Dataset.from_tensor_slices(batch(16)).batch(16)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_it_compiles_under_xla(name: str, options: dict[str, Any]) -> None:
+    fitted(learner(name, options[name], **changes(name)), 2, jit_compile=True)
+
+
+# ---- two devices
+
+MIRRORED = """
+import importlib.util, json, os, sys, types
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(
+    cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+sys.path.insert(0, sys.argv[1])
+# Not the `tests` that some installed package left beside itself.
+sys.modules["tests"] = types.ModuleType("tests")
+sys.modules["tests"].__path__ = [os.path.join(sys.argv[1], "tests")]
+spec = importlib.util.spec_from_file_location("t", sys.argv[2])
+t = importlib.util.module_from_spec(spec); spec.loader.exec_module(t)
+out = {name: [t.stepped(name, devices) for devices in (1, 2)]
+       for name in sys.argv[4:]}
+json.dump(out, open(sys.argv[3], "w"))
+"""
+
+
+@functools.cache
+def strategy(devices: int) -> tf.distribute.Strategy:
+    """One for all objectives: two of them take each other's sums."""
+    if devices > 1:
+        return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    return tf.distribute.get_strategy()
+
+
+def stepped(name: str, devices: int) -> list[list[float]]:
+    """Losses of two steps on the whole batch of eight rows, and the weights after it."""
+    x, y = batch(8)
+    y["disease_weight"] = tf.ones(8)
+    option = OPTIONS[name]
+    if name == "pcl":
+        option = c.replace(option, warmup_epochs=9)
+    with strategy(devices).scope():
+        one = learner(name, option, **changes(name))
+        one.compile(keras.optimizers.SGD(0.01))
+    x = of_inputs(x, one.network.config)
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
     callbacks = [k for o in one.objectives.values() for k in o.callbacks(data)]
-    losses = one.fit(data, epochs=40, verbose=0, callbacks=callbacks).history["loss"]
-    assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])
+    history = one.fit(data, epochs=2, verbose=0, callbacks=callbacks).history
+    flat = [np.asarray(v).ravel() for v in one.weights if "seed" not in v.path]
+    return [history["loss"], np.concatenate(flat).astype(float).tolist()]
+
+
+def mirrored(folder: Path, *names: str) -> dict[str, Any]:
+    """Objective -> what one device and two learn."""
+    root, out = Path(__file__).resolve().parents[2], folder / "out.json"
+    command = [sys.executable, "-c", MIRRORED, str(root), __file__, str(out), *names]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(out.read_text())
+    return found
+
+
+@pytest.mark.slow
+def test_two_devices_contrast_with_the_whole_batch(tmp_path: Path) -> None:
+    """Losses, scale and all weights are those of one device that holds all rows.
+
+    PCL's rows are contrasted with the slow encoder's of the whole batch likewise.
+    """
+    for found in mirrored(tmp_path, "contrastive", "pcl").values():
+        (alone, weights), (both, theirs) = found
+        np.testing.assert_allclose(both, alone, rtol=1e-4)
+        np.testing.assert_allclose(theirs, weights, rtol=1e-4, atol=1e-5)
+        assert alone[0] != alone[1]
+
+
+@pytest.mark.slow
+def test_every_objective_learns_on_two_devices(tmp_path: Path) -> None:
+    names = sorted(set(OBJECTIVES) - {"contrastive", "pcl", "distillation"})
+    for found in mirrored(tmp_path, *names).values():
+        for losses, weights in found:
+            assert np.isfinite(losses).all()
+            assert np.isfinite(weights).all()

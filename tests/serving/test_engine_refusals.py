@@ -105,6 +105,22 @@ def test_a_batch_is_stopped_when_all_its_callers_have_gone() -> None:
     play(scene, options())
 
 
+def test_a_short_run_ends_by_itself_and_nothing_more_is_begun() -> None:
+    async def scene(bench: Bench) -> None:
+        bench.model.gate.clear()
+        one = bench.ask(1)
+        await bench.running()
+        one.cancel()
+        await asyncio.wait([one])
+        bench.model.gate.set()
+        await asyncio.sleep(0.2)
+        assert bench.model.stopped == 0
+        assert await bench.ask(2) == [4]
+
+    bench = play(scene, options())
+    assert bench.model.runs == [[1], [2]]
+
+
 def test_an_error_of_ours_tells_no_values(caplog: pytest.LogCaptureFixture) -> None:
     async def scene(bench: Bench) -> None:
         def execute(signature: str, inputs: Any, cancellation: Any) -> Any:

@@ -71,7 +71,8 @@ def config_of(name: str, option: Any, **changes: Any) -> c.Config:
     return samples.clinic_config(objectives=objectives, **changes)
 
 
-def learner(name: str, option: Any, **changes: Any) -> Learner:
+def learner(name: str, option: Any, **changes: Any) -> Any:
+    """A Learner with that objective alone; Any, for each objective has parts of its own."""
     keras.utils.set_random_seed(0)
     config = config_of(name, option, **changes)
     return Learner(build_network(config, RESOURCES), config, RESOURCES)

@@ -33,8 +33,8 @@ def units(rows: int = 6, dim: int = 4) -> np.ndarray:
     return np.asarray(x / np.linalg.norm(x, axis=-1, keepdims=True))
 
 
-def given(*values: np.ndarray) -> Any:
-    return [tf.constant(v, tf.bool if v.dtype == bool else tf.float32) for v in values]
+def tensor(value: np.ndarray) -> tf.Tensor:
+    return tf.constant(value, tf.bool if value.dtype == bool else tf.float32)
 
 
 def info_nce_of(a: np.ndarray, b: np.ndarray, scale: float) -> float:
@@ -56,9 +56,8 @@ def test_info_nce_by_hand() -> None:
     # Similarities 1 on the diagonal and 0 beside it, scale 2: both ways, both rows
     # -log(e^2 / (e^2 + 1)) = log(1 + e^-2) = 0.126928
     a = np.eye(2)
-    got = float(
-        info_nce(given(a)[0], given(a)[0], scale=2.0, valid=tf.constant([True, True]))
-    )
+    one, valid = tensor(a), tf.constant([True, True])
+    got = float(info_nce(one, one, 2.0, valid))
     assert got == pytest.approx(0.126928, abs=1e-6)
 
 
@@ -66,9 +65,7 @@ def test_info_nce_by_hand() -> None:
 def test_info_nce(scale: float) -> None:
     a, b = units(), units()
     for valid in (np.ones(6, bool), VALID):
-        got = float(
-            info_nce(given(a)[0], given(b)[0], scale=scale, valid=given(valid)[0])
-        )
+        got = float(info_nce(tensor(a), tensor(b), scale, tensor(valid)))
         assert got == pytest.approx(info_nce_of(a[valid], b[valid], scale), rel=1e-4)
 
 
@@ -76,15 +73,8 @@ def test_sigmoid_loss_by_hand() -> None:
     # Own pairs: logit 3 * 1 - 1 = 2, log(1 + e^-2) = 0.126928; the others' -1: log(1 +
     # e^-1) = 0.313262. Per row 0.440190.
     a = np.eye(2)
-    got = float(
-        sigmoid_loss(
-            given(a)[0],
-            given(a)[0],
-            scale=3.0,
-            bias=-1.0,
-            valid=tf.constant([True, True]),
-        )
-    )
+    one, valid = tensor(a), tf.constant([True, True])
+    got = float(sigmoid_loss(one, one, 3.0, -1.0, valid))
     assert got == pytest.approx(0.440190, abs=1e-6)
 
 
@@ -92,11 +82,7 @@ def test_sigmoid_loss_by_hand() -> None:
 def test_sigmoid_loss(scale: float, bias: float) -> None:
     a, b = units(), units()
     for valid in (np.ones(6, bool), VALID):
-        got = float(
-            sigmoid_loss(
-                given(a)[0], given(b)[0], scale=scale, bias=bias, valid=given(valid)[0]
-            )
-        )
+        got = float(sigmoid_loss(tensor(a), tensor(b), scale, bias, tensor(valid)))
         wanted = sigmoid_of(a[valid], b[valid], scale, bias)
         assert got == pytest.approx(wanted, rel=1e-4)
 
@@ -107,29 +93,18 @@ def test_log_ratio_by_hand_and_as_a_ratio_of_probabilities() -> None:
     positive = np.array([[1.0, 0], [0.6, 0.8], [1, 0]])
     negative = np.array([[0.0, 1], [0.8, 0.6], [1, 0]])
     valid = np.array([True, True, False])
-    got = float(
-        log_ratio(
-            given(anchor)[0],
-            given(positive)[0],
-            given(negative)[0],
-            scale=5.0,
-            valid=given(valid)[0],
-        )
-    )
+    views = tensor(positive), tensor(negative)
+    got = float(log_ratio(tensor(anchor), views[0], views[1], 5.0, tensor(valid)))
     assert got == pytest.approx(-2.0, rel=1e-6)
     a, p, n = units(), units(), units()
     near, far = np.exp(5 * (a * p).sum(1)), np.exp(5 * (a * n).sum(1))
     ratio = (near / (near + far)) / (far / (near + far))
-    got = float(
-        log_ratio(
-            given(a)[0], given(p)[0], given(n)[0], scale=5.0, valid=given(VALID)[0]
-        )
-    )
+    got = float(log_ratio(tensor(a), tensor(p), tensor(n), 5.0, tensor(VALID)))
     assert got == pytest.approx(-np.log(ratio)[VALID].mean(), rel=1e-5)
 
 
 def test_without_a_valid_row_there_is_no_loss() -> None:
-    a, b, none = given(units(), units(), np.zeros(6, bool))
+    a, b, none = tensor(units()), tensor(units()), tf.zeros(6, tf.bool)
     assert float(info_nce(a, b, 10.0, none)) == 0
     assert float(sigmoid_loss(a, b, 10.0, -10.0, none)) == 0
     assert float(log_ratio(a, b, b, 10.0, none)) == 0

@@ -39,7 +39,7 @@ def test_kl_divergence_times_the_temperature_squared(temperature: float) -> None
     got = softened_divergence(
         tf.constant(THEIRS, tf.float32),
         tf.constant(OURS, tf.float32),
-        temperature=temperature,
+        temperature,
         several=False,
     )
     assert float(got) == pytest.approx(wanted, rel=1e-4)
@@ -52,7 +52,7 @@ def test_of_several_labels_each_is_a_question(temperature: float) -> None:
     got = softened_divergence(
         tf.constant(THEIRS, tf.float32),
         tf.constant(OURS, tf.float32),
-        temperature=temperature,
+        temperature,
         several=True,
     )
     assert float(got) == pytest.approx(temperature**2 * each.mean(), rel=1e-4)

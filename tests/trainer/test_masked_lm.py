@@ -163,7 +163,7 @@ def test_only_the_inputs_that_are_named_are_masked() -> None:
             "masked_lm", c.MaskedLmObjective(inputs=wanted), inputs=inputs,
             heads=(samples.DISEASE,),
         )  # fmt: skip
-        one = Learner(build_network(config, resources), config, resources)
+        one: Any = Learner(build_network(config, resources), config, resources)
         assert set(one.objectives["masked_lm"].parts) == parts
 
 

@@ -53,13 +53,13 @@ def mixmatch(partners: Any = None, **changes: Any) -> tuple[Any, Any]:
     config = config_of(
         "mixmatch", option, inputs=(samples.NOTE,), heads=(samples.DISEASE,)
     )
-    one = MixMatch(option, config, RESOURCES)
+    one: Any = MixMatch(option, config, RESOURCES)
     left = [seen(view) for view in VIEWS[1:]]
     one.build(StandIn(lambda x: left.pop(0), logits, {}), {})
     one.ramp.value.assign(1.0)
     if partners is not None:
         order, share = partners
-        one.partners = lambda rows: (  # type: ignore[method-assign]
+        one.partners = lambda rows: (
             tf.constant(order),
             tf.constant(share[:, None], tf.float32),
         )

@@ -1,6 +1,7 @@
 """Retrieval: InfoNCE and its bounds, ranks and recalls, in float64 NumPy."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -197,3 +198,53 @@ def test_shown_while_training() -> None:
     one.track(trackers, labels, logits(a, b, 10.0), Resources())
     # The first two find each other, either way.
     assert float(trackers["m_found_in_batch"].result()) == 0.5
+
+
+# ---- whether a pair belongs together
+
+
+def test_a_match_is_a_linear_layer_on_the_fused_embedding() -> None:
+    one = head(match=True)
+    assert one.size == 2 * DIM + 2
+    layer = one.layer("m_logits", Resources())
+    given = seen([[True, True], [True, True], [False, True]])
+    given["embedding"] = tf.constant(RNG.normal(0, 1, (3, 6)), tf.float32)
+    reads = one.reads(given, ["photo", "note"])
+    got = layer(*reads)
+    assert got.shape == (3, one.size)
+    plain = head().layer("plain", Resources())
+    plain(*reads[:4])
+    plain.set_weights(layer.get_weights()[:3])
+    np.testing.assert_allclose(got[:, :-1], plain(*reads[:4]), atol=1e-6)
+    kernel = np.asarray(layer.judge.kernel, np.float64)[:, 0]
+    logit = np.asarray(given["embedding"], np.float64) @ kernel
+    np.testing.assert_allclose(got[:, -1], logit, atol=1e-5)
+    answers = one.answers(got, Resources())
+    assert set(answers) == {"m_embedding_photo", "m_embedding_note", "m_match"}
+    # Row 2 has no picture: it matches nothing.
+    wanted = [*(1 / (1 + np.exp(-logit[:2]))), 0.0]
+    np.testing.assert_allclose(answers["m_match"], wanted, atol=1e-5)
+
+
+def test_a_match_changes_neither_loss_nor_embeddings() -> None:
+    a, b = units(), units()
+    one, given = head(match=True), logits(a, b, 5.0)
+    longer = tf.concat([given, tf.constant(RNG.normal(0, 9, (ROWS, 1)), tf.float32)], 1)
+    loss = float(one.loss(LABELS, longer, Resources()))
+    assert loss == pytest.approx(info_nce(a, b, 5.0), rel=1e-4)
+    answers = one.answers(longer, Resources())
+    np.testing.assert_allclose(answers["m_embedding_note"], b, atol=1e-6)
+    for pair, wanted in ((("photo", "note"), a @ b.T), (("note", "photo"), b @ a.T)):
+        np.testing.assert_allclose(one.cosines(pair, longer), wanted, atol=1e-5)
+
+
+def test_a_layer_with_a_match_is_saved_and_loaded(tmp_path: Path) -> None:
+    layer = head(match=True).layer("m_logits", Resources())
+    inputs = [keras.Input((n,)) for n in (5, 3)]
+    inputs += [keras.Input((), dtype="bool") for _ in range(2)] + [keras.Input((6,))]
+    model = keras.Model(inputs, layer(*inputs))
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    x = [tf.ones((2, 5)), tf.ones((2, 3)), *[tf.constant([True, False])] * 2]
+    x.append(tf.ones((2, 6)))
+    np.testing.assert_array_equal(model(x), loaded(x))

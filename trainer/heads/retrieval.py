@@ -29,14 +29,18 @@ class PairProjection(keras.layers.Layer):
     """Two embeddings -> two unit vectors of size `dim` and the scale, side by side.
 
     Call with float [batch, any] twice and bool [batch] twice, whether each is there;
-    gives [batch, 2 dim + 1]. What is absent becomes zeros.
+    gives [batch, 2 dim + 1]. What is absent becomes zeros. Called with the fused
+    embedding too, float [batch, any], it puts a linear layer's logit behind all of it:
+    that the two belong together.
     """
 
     def __init__(self, dim: int, temperature: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.dim, self.temperature = dim, temperature
 
-    def build(self, first_shape: Any, second_shape: Any) -> None:
+    def build(
+        self, first_shape: Any, second_shape: Any, fused_shape: Any = None
+    ) -> None:
         self.sides = [
             keras.layers.Dense(
                 self.dim, use_bias=False, dtype=self.dtype_policy, name=name
@@ -51,8 +55,13 @@ class PairProjection(keras.layers.Layer):
             initializer=keras.initializers.Constant(-math.log(self.temperature)),
             constraint=AtMost(_MAX_LOG_SCALE),
         )
+        if fused_shape is not None:
+            self.judge = keras.layers.Dense(1, dtype=self.dtype_policy, name="judge")
+            self.judge.build(fused_shape)
 
-    def call(self, first: Any, second: Any, shown: Any, other: Any) -> Any:
+    def call(
+        self, first: Any, second: Any, shown: Any, other: Any, fused: Any = None
+    ) -> Any:
         units = []
         for side, x, there in zip(
             self.sides, (first, second), (shown, other), strict=True
@@ -62,40 +71,17 @@ class PairProjection(keras.layers.Layer):
             unit = vector * ops.rsqrt(ops.maximum(square, 1e-12))
             units.append(ops.where(there[:, None], unit, 0.0))
         scale = ops.zeros_like(units[0][:, :1]) + ops.exp(self.log_scale)
-        return ops.concatenate([*units, scale], axis=-1)
-
-    def compute_output_shape(self, first_shape: Any, second_shape: Any) -> Any:
-        return (*first_shape[:-1], 2 * self.dim + 1)
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"dim": self.dim, "temperature": self.temperature}
-        return {**super().get_config(), **own}
-
-
-@keras.saving.register_keras_serializable("polymodal")
-class MatchedPair(PairProjection):
-    """The same, and behind it a linear layer's logit that the two belong together.
-
-    Call with the fused embedding, float [batch, any], as fifth; gives [batch, 2 dim + 2].
-    """
-
-    def build(  # type: ignore[override]  # one input more
-        self, first_shape: Any, second_shape: Any, fused_shape: Any
-    ) -> None:
-        super().build(first_shape, second_shape)
-        self.judge = keras.layers.Dense(1, dtype=self.dtype_policy, name="judge")
-        self.judge.build(fused_shape)
-
-    def call(  # type: ignore[override]  # one input more
-        self, first: Any, second: Any, shown: Any, other: Any, fused: Any
-    ) -> Any:
-        pair = super().call(first, second, shown, other)
-        return ops.concatenate([pair, self.judge(fused)], axis=-1)
+        match = () if fused is None else (self.judge(fused),)
+        return ops.concatenate([*units, scale, *match], axis=-1)
 
     def compute_output_shape(
         self, first_shape: Any, second_shape: Any, fused_shape: Any = None
     ) -> Any:
-        return (*first_shape[:-1], 2 * self.dim + 2)
+        return (*first_shape[:-1], 2 * self.dim + (1 if fused_shape is None else 2))
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"dim": self.dim, "temperature": self.temperature}
+        return {**super().get_config(), **own}
 
 
 class Retrieval(Head[RetrievalHead]):
@@ -130,8 +116,7 @@ class Retrieval(Head[RetrievalHead]):
 
     def layer(self, name: str, resources: Resources) -> Any:
         one = self.config
-        layer = MatchedPair if one.match else PairProjection
-        return layer(one.dim, one.temperature, dtype="float32", name=name)
+        return PairProjection(one.dim, one.temperature, dtype="float32", name=name)
 
     def _parts(self, logits: Any) -> tuple[Any, Any, Any]:
         """The two embeddings [batch, dim] and the scale [batch, 1]."""

@@ -151,11 +151,10 @@ class Contrastive(Objective[ContrastiveObjective]):
         return sum(losses) / len(losses)
 
     def _masked(self, x: Tensors, outputs: Tensors, *, training: bool) -> Any:
-        positive, negative, valid = self.view(x)
-        anchor = self.fused(outputs[EMBEDDING])
-        views = [
+        *views, valid = self.view(x)
+        positive, negative = (
             self.fused(self.network.trunk(view, training=training)[EMBEDDING])
-            for view in (positive, negative)
-        ]
-        scale = 1.0 / self.config.temperature
-        return log_ratio(anchor, views[0], views[1], scale, valid)
+            for view in views
+        )
+        anchor, scale = self.fused(outputs[EMBEDDING]), 1.0 / self.config.temperature
+        return log_ratio(anchor, positive, negative, scale, valid)

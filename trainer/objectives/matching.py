@@ -43,8 +43,10 @@ class Matching(Objective[MatchingObjective]):
         self.pairs: list[Pair] = [(pair[0], pair[1]) for pair in pairs]
         self.draws = Draws(self.whole.seed)
         self.layers = [self.draws]
-        self.retrieval = {pair: _retrieval(self.whole, pair) for pair in self.pairs}
-        self.judges: dict[Pair, keras.layers.Dense] = {}
+        self.retrieval: dict[Pair, Any] = {
+            pair: _retrieval(self.whole, pair) for pair in self.pairs
+        }
+        self.judges: dict[Pair, Any] = {}
         for pair, head in self.retrieval.items():
             if head is not None and head.config.match:
                 continue

@@ -1,0 +1,116 @@
+"""Re-ranking by hand: a model whose answers are a table."""
+
+from typing import Any
+
+import pytest
+
+from pipeline import reranking
+from pipeline.judging import judge
+from pipeline.reranking import reranked
+from pipeline.rows import Row
+from trainer.config import Config, from_mapping
+
+# Row i's picture lies at angle i on a circle, its text a little further on.
+PICTURES = {"p0": [1.0, 0.0], "p1": [0.8, 0.6], "p2": [0.0, 1.0], "broken": [0.0, 0.0]}
+TEXTS = {"t0": [0.6, 0.8], "t1": [0.28, 0.96], "t2": [-0.6, 0.8], "": [0.0, 0.0]}
+# Cosines:     t0    t1     t2
+#   p0        0.6   0.28  -0.6     own first
+#   p1        0.96  0.8    0.0     own second
+#   p2        0.8   0.96   0.8     own second or third: equals count against it
+MATCH = {
+    ("p0", "t0"): 0.9, ("p0", "t1"): 0.2, ("p0", "t2"): 0.99,
+    ("p1", "t0"): 0.3, ("p1", "t1"): 0.7, ("p1", "t2"): 0.1,
+    ("p2", "t0"): 0.5, ("p2", "t1"): 0.6, ("p2", "t2"): 0.5,
+}  # fmt: skip
+
+
+def row(values: dict[str, Any], labels: dict[str, Any], number: int = 0) -> Row:
+    return Row(number, str(number), "eval", values, labels)
+
+
+class Table:
+    """Answers by the table; remembers the pairs that it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def predict(self, rows: Any) -> list[dict[str, Any]]:
+        out = []
+        for row in rows:
+            pair = row.get("photo", "broken"), row.get("note", "")
+            self.asked.append(pair)
+            out.append(
+                {
+                    "m_embedding_photo": PICTURES[pair[0]],
+                    "m_embedding_note": TEXTS[pair[1]],
+                    "m_match": MATCH.get(pair, 0.0),
+                    "y": 0.0,
+                }
+            )
+        return out
+
+
+def config(*more: Any, match: bool = True) -> Config:
+    head = {"name": "m", "kind": "retrieval", "pair": ["photo", "note"], "match": match}
+    return from_mapping(
+        {
+            "name": "two",
+            "inputs": [
+                {"name": "photo", "modality": "image"},
+                {"name": "note", "modality": "text"},
+            ],
+            "heads": [head, *more],
+        }
+    )
+
+
+def rows(*pairs: tuple[str, str]) -> list[Row]:
+    return [row({"photo": p, "note": t}, {}, i) for i, (p, t) in enumerate(pairs)]
+
+
+WHOLE = rows(("p0", "t0"), ("p1", "t1"), ("p2", "t2"))
+
+
+def test_all_are_put_in_order_by_the_match() -> None:
+    found = reranked(config(), Table(), WHOLE)
+    # photo_to_note: p0's own 0.9 < 0.99: second; p1 first; p2's own 0.5 <= 0.5, 0.6: third.
+    # note_to_photo: t0 0.9 first; t1 0.7 first; t2 0.5 < 0.99: second.
+    assert found["recall_at_1_photo_to_note_reranked"] == pytest.approx(1 / 3)
+    assert found["recall_at_1_note_to_photo_reranked"] == pytest.approx(2 / 3)
+    assert found["recall_at_1_reranked"] == pytest.approx(1 / 2)
+    assert found["recall_at_5_reranked"] == found["recall_at_10_reranked"] == 1.0
+
+
+def test_only_the_nearest_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reranking, "NEAREST", 2)
+    model = Table()
+    found = reranked(config(), model, WHOLE)
+    pairs = model.asked[3:]
+    # By likeness; of equals the first: p2 has t1 and then t0, its own is third.
+    assert pairs[:6] == [
+        ("p0", "t0"), ("p0", "t1"), ("p1", "t0"), ("p1", "t1"), ("p2", "t1"), ("p2", "t0")
+    ]  # fmt: skip
+    # p0 is not asked about t2 any more, and is first.
+    assert found["recall_at_1_photo_to_note_reranked"] == pytest.approx(2 / 3)
+
+
+def test_rows_that_lack_a_side_take_no_part() -> None:
+    lacking = [*WHOLE, *rows(("broken", "t1"), ("p1", ""))]
+    lacking.append(row({"photo": "p1"}, {}, 9))
+    assert reranked(config(), Table(), lacking) == reranked(config(), Table(), WHOLE)
+    assert reranked(config(), Table(), lacking[3:]) == {}
+    assert reranked(config(), Table(), []) == {}
+
+
+def test_it_is_judged_where_the_head_says_match() -> None:
+    found = judge(config(), Table(), WHOLE)
+    assert found["metrics"]["recall_at_1_reranked"] == pytest.approx(1 / 2)
+    # By likeness alone p0 finds its text and t2 its picture.
+    assert found["metrics"]["recall_at_1"] == pytest.approx(1 / 3)
+    assert (
+        "recall_at_1_reranked"
+        not in judge(config(match=False), Table(), WHOLE)["metrics"]
+    )
+    number = {"name": "y", "kind": "regression", "allow_missing": True}
+    several = judge(config(number), Table(), WHOLE)["metrics"]
+    assert several["m/recall_at_1_reranked"] == pytest.approx(1 / 2)
