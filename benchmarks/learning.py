@@ -85,7 +85,9 @@ def figure(found: Mapping[str, Any], where: str) -> float | None:
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:
-    """`0.885 ± 0.003`: the mean and the sample standard deviation."""
+    """`0.885 ± 0.003`: the mean and the sample standard deviation; "" of nothing."""
+    if not values:
+        return ""
     if len(values) == 1:
         return f"{values[0]:.3f}"
     return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
@@ -93,33 +95,30 @@ def mean_and_deviation(values: Sequence[float]) -> str:
 
 def table(show: Show, done: Done, seeds: Sequence[int]) -> list[str]:
     """Markdown lines: a row a variant, its seeds, mean ± sd, and the gain by seed."""
-    first, (main, where) = (
-        next(iter(show.variants(seeds[0]))),
-        next(iter(show.metrics.items())),
-    )
-    reference = [figure(done[f"{first}, seed {s}"], where) for s in seeds
-                 if f"{first}, seed {s}" in done]  # fmt: skip
+    names = list(show.variants(seeds[0]))
+    main, where = next(iter(show.metrics.items()))
+    found = {
+        name: {s: done[key] for s in seeds if (key := f"{name}, seed {s}") in done}
+        for name in names
+    }
     head = ["variant", *show.metrics, f"{main} of each seed", "gain", "minutes"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for name in show.variants(seeds[0]):
-        found = [
-            done[f"{name}, seed {s}"] for s in seeds if f"{name}, seed {s}" in done
-        ]
-        if not found:
+    for name, by_seed in found.items():
+        if not by_seed:
             continue
         cells = [name]
         for at in show.metrics.values():
-            values = [v for one in found if (v := figure(one, at)) is not None]
-            cells.append(mean_and_deviation(values) if values else "")
-        own = [figure(one, where) for one in found]
-        cells.append(" ".join(f"{value:.3f}" for value in own if value is not None))
+            values = [figure(one, at) for one in by_seed.values()]
+            cells.append(mean_and_deviation([v for v in values if v is not None]))
+        own = {seed: figure(one, where) or 0.0 for seed, one in by_seed.items()}
+        cells.append(" ".join(f"{value:.3f}" for value in own.values()))
         gains = [
-            a - b
-            for a, b in zip(own, reference, strict=False)
-            if a is not None and b is not None
+            value - (figure(found[names[0]][seed], where) or 0.0)
+            for seed, value in own.items()
+            if seed in found[names[0]] and name != names[0]
         ]
-        cells.append("" if name == first or not gains else mean_and_deviation(gains))
-        minutes = statistics.mean(one["seconds"] for one in found) / 60
+        cells.append(mean_and_deviation(gains))
+        minutes = statistics.mean(one["seconds"] for one in by_seed.values()) / 60
         lines.append(f"| {' | '.join(cells)} | {minutes:.1f} |")
     return lines
 

@@ -52,7 +52,9 @@ from benchmarks.serving_requests import RowAnswers, messages, tf  # noqa: E402
 CORES = os.cpu_count() or 1
 
 
-def server_flags(model: BenchmarkModel, tf_threads: int, folder: Path) -> list[str]:
+def server_flags(
+    model: BenchmarkModel, intra_op: int, inter_op: int, folder: Path
+) -> list[str]:
     """How the server is started: batches up to 32, a runner for each core."""
     batching = folder / "batching.txt"
     batching.write_text(
@@ -68,8 +70,8 @@ def server_flags(model: BenchmarkModel, tf_threads: int, folder: Path) -> list[s
         "--enable_batching=true",
         f"--batching_parameters_file={batching}",
         f"--monitoring_config_file={monitoring}",
-        f"--tensorflow_intra_op_parallelism={tf_threads}",
-        f"--tensorflow_inter_op_parallelism={tf_threads}",
+        f"--tensorflow_intra_op_parallelism={intra_op}",
+        f"--tensorflow_inter_op_parallelism={inter_op}",
     ]
 
 
@@ -79,15 +81,11 @@ def measure(
     """Everything about one model."""
     seconds, clients = arguments.seconds, arguments.clients
     requests = messages(model.name, model.signature, model.rows_path)
-    flags = server_flags(model, arguments.tf_threads, folder) + arguments.flags
+    threads = arguments.intra_op, arguments.inter_op
+    flags = server_flags(model, *threads, folder) + arguments.flags
     with contextlib.ExitStack() as running:
         limit = running.enter_context(
-            Limit(
-                model.version_path,
-                model.signature,
-                model.rows_path,
-                arguments.tf_threads,
-            )
+            Limit(model.version_path, model.signature, model.rows_path, *threads)
         )
         answers = RowAnswers(limit.expected())
         swept = sweep(limit, sorted({1, CORES}), max(0.3, seconds / 8))
@@ -218,7 +216,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--models", nargs="+", default=["fused", "tiny"])
-    parser.add_argument("--tf-threads", type=int, default=1, help="0: TF's default")
+    parser.add_argument("--intra-op", type=int, default=1, help="0: TF's default")
+    parser.add_argument("--inter-op", type=int, default=1, help="0: TF's default")
     parser.add_argument("--no-plain", dest="plain", action="store_false")
     parser.add_argument("flags", nargs="*", help="more flags for the server, after --")
     arguments = parser.parse_args(words)

@@ -45,15 +45,21 @@ class Limit:
         version_path: the SavedModel.
         signature: which signature.
         rows_path: npz with an array of rows for each input.
-        tf_threads: TensorFlow's intra- and inter-op threads, 0 for its default.
+        intra_op, inter_op: TensorFlow's threads, 0 for its default.
     """
 
     def __init__(
-        self, version_path: Path, signature: str, rows_path: Path, tf_threads: int
+        self,
+        version_path: Path,
+        signature: str,
+        rows_path: Path,
+        intra_op: int,
+        inter_op: int,
     ) -> None:
         self._child = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "benchmarks.serving_limit"]
-            + [str(version_path), signature, str(rows_path), str(tf_threads)],
+            + [str(version_path), signature, str(rows_path)]
+            + [str(intra_op), str(inter_op)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -133,12 +139,14 @@ def _measure(call: Callable[[], Any], threads: int, seconds: float) -> dict[str,
     }
 
 
-def _child(path: str, signature: str, rows_path: str, tf_threads: str) -> None:
+def _child(
+    path: str, signature: str, rows_path: str, intra_op: str, inter_op: str
+) -> None:
     from serving.tensorflow_core import load_text_ops, tensorflow
 
     tf = tensorflow()
-    tf.config.threading.set_intra_op_parallelism_threads(int(tf_threads))
-    tf.config.threading.set_inter_op_parallelism_threads(int(tf_threads))
+    tf.config.threading.set_intra_op_parallelism_threads(int(intra_op))
+    tf.config.threading.set_inter_op_parallelism_threads(int(inter_op))
     import numpy as np
 
     from serving.graph_function import GraphFunction

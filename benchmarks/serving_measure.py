@@ -16,10 +16,10 @@ from typing import Any
 import grpc
 
 from benchmarks.server_process import ServerProcess
+from benchmarks.serving_checked import CheckedClients
 from benchmarks.serving_limit import Limit, LimitPhase
 from benchmarks.serving_load import (
     PREDICT,
-    CheckedClients,
     LoadError,
     LoadResult,
     closed_loop,

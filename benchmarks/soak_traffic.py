@@ -62,22 +62,31 @@ class Traffic:
         self._go = threading.Event()
         self._go.set()
         self._lock = threading.Lock()
-        kinds: list[Callable[[Any, random.Random], None]] = [
-            *[self._good_grpc] * 3,
-            self._good_rest,
-            self._broken,
-            self._given_up,
-            self._lost,
+        # What is asked, and the seconds between two of it. Calls that are given up cost
+        # grpcio some 36 bytes each for good, and graphs that fail TensorFlow 1 to 4 KiB
+        # (docs/performance.md): they come at a rate that is high for a server in use,
+        # not at one that measures nothing else.
+        kinds: list[tuple[Callable[[Any, random.Random], None], float]] = [
+            *[(self._good_grpc, 0.002)] * 3,
+            (self._good_rest, 0.002),
+            (self._broken, 0.01),
+            (self._given_up, 0.05),
+            (self._lost, 0.05),
         ]
         if heavy and has_h2load():
-            kinds.append(self._heavy)
+            kinds.append((self._heavy, 0.002))
         self._idle = [threading.Event() for _ in kinds]
         self._threads = [
-            threading.Thread(target=self._work, args=(kind, number), daemon=True)
+            threading.Thread(target=self._work, args=(*kind, number), daemon=True)
             for number, kind in enumerate(kinds)
         ]
 
-    def _work(self, kind: Callable[[Any, random.Random], None], number: int) -> None:
+    def _work(
+        self,
+        kind: Callable[[Any, random.Random], None],
+        pause_s: float,
+        number: int,
+    ) -> None:
         dice = random.Random(number)
         with grpc.insecure_channel(self._server.address) as channel:
             call = channel.unary_unary(PREDICT)
@@ -91,7 +100,7 @@ class Traffic:
                     kind(call, dice)
                 except Exception as error:
                     self._problem(f"{kind.__name__}: {type(error).__name__}: {error}")
-                self._stop.wait(0.002)
+                self._stop.wait(pause_s)
 
     def _count(self, what: str) -> None:
         with self._lock:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from serving import media
+from serving.sequences import unpack
 from trainer.config import (
     ClassificationHead,
     Config,
@@ -113,9 +114,16 @@ def _described(feature: Feature, value: bytes | float) -> dict[Column, Value]:
     if feature.kind == "text":
         count = len(value.decode("utf-8", "replace"))
         return {Column("numeric", key, "characters"): float(count)}
-    wanted = ("width", "height") if feature.kind == "image" else ("seconds",)
+    wanted: tuple[str, ...] = ("width", "height")
     try:
-        facts = media.describe(value, "image" if feature.kind == "image" else "audio")
+        if feature.kind == "audio":
+            wanted, facts = ("seconds",), media.describe(value, "audio")
+        elif feature.kind == "images":
+            frames = unpack(value)
+            facts = media.describe(frames[len(frames) // 2], "image")
+            facts["frames"], wanted = len(frames), ("frames", *wanted)
+        else:
+            facts = media.describe(value, "image")
     except media.MediaError:
         return {}  # counted as missing, by the model's own word
     return {

@@ -210,7 +210,7 @@ def build(client: Client) -> Any:
     import gradio
 
     contract = client.contract()
-    order = {"image": 0, "audio": 1, "text": 2, "numeric": 3}
+    order = {"image": 0, "images": 1, "audio": 2, "text": 3, "numeric": 4}
     names = sorted(contract.inputs, key=lambda n: (order[contract.inputs[n]], n))
     i18n = gradio.I18n(**{"en": dict(_WORDS["en"]), "zh-CN": dict(_WORDS["zh"])})
 
@@ -272,6 +272,11 @@ def _fields(name: str, kind: str) -> list[Any]:
                 file_types=[".dcm", ".tif", ".tiff"], height=120,
             )  # fmt: skip
         return [picture, other]
+    if kind == "images":  # in the order in which they were chosen
+        several = gradio.File(
+            label=name, type="filepath", file_count="multiple", elem_id=f"in-{name}"
+        )
+        return [several]
     if kind == "audio":
         sources = ["upload", "microphone"]
         return [

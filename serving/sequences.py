@@ -44,13 +44,13 @@ def is_packed(value: Any) -> bool:
 
 
 def unpack(value: bytes) -> list[bytes]:
-    """The inverse of `pack`.
+    """The frames of a value: what `pack` was given, or a picture file alone.
 
     Raises:
         MediaError: `corrupt_sequence`.
     """
-    if not value:
-        return []
+    if not is_packed(value):
+        return [value] if value else []
     proto = tensorflow().make_tensor_proto(0)
     try:
         proto.ParseFromString(value)

@@ -12,9 +12,9 @@ from tensorflow_serving.apis import predict_pb2
 
 from benchmarks import serving_load
 from benchmarks.server_process import ROOT
+from benchmarks.serving_checked import CheckedClients
 from benchmarks.serving_limit import Limit
 from benchmarks.serving_load import (
-    CheckedClients,
     LoadError,
     LoadResult,
     closed_loop,
@@ -156,7 +156,7 @@ def test_answers_of_rows() -> None:
 def test_the_direct_call(half_base: Path, tmp_path: Path) -> None:
     rows = tmp_path / "rows.npz"
     np.savez(rows, x=np.array([0.0, 3.0, 10.0], np.float32))
-    with Limit(half_base / "0007", "serving_default", rows, tf_threads=1) as limit:
+    with Limit(half_base / "0007", "serving_default", rows, 1, 1) as limit:
         # Half: y = x / 2 + 2, x2 = 2 x.
         assert limit.expected() == {"y": [2.0, 3.5, 7.0], "x2": [0.0, 6.0, 20.0]}
         phase = limit.run(batch=8, threads=2, seconds=0.3)

@@ -76,6 +76,7 @@ def test_packing_is_tensorflows_own_form() -> None:
     assert tf.io.parse_tensor(one, tf.string).numpy().tolist() == [png(1)]
     assert tf.io.serialize_tensor(frames).numpy()[:2] == one[:2] == b"\x08\x07"
     assert (pack([]), unpack(b"")) == (b"", [])
+    assert unpack(png(1)) == [png(1)]  # a picture alone
     with pytest.raises(MediaError) as caught:
         unpack(one[:-1])
     assert caught.value.reason == "corrupt_sequence"
@@ -219,3 +220,11 @@ def test_the_contract_is_learned_from_the_signatures() -> None:
     )
     assert dict(found.inputs) == {"ct": "images", "mr": "image"}
     assert dict(found.frames) == {"ct": 7}
+
+
+def test_the_playground_takes_several_files_in_their_order() -> None:
+    from serving.playground import _fields
+
+    (field,) = _fields("ct", "images")
+    assert field.file_count == "multiple"
+    assert field.elem_id == "in-ct"
