@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.facts import Range
 from pipeline.rows import Row
+from trainer.abstention_config import MIN_CALIBRATION_ROWS, TOO_FEW_ROWS
 from trainer.config import (
     Config,
     FoundThreshold,
@@ -17,7 +18,6 @@ from trainer.config import (
     VqaHead,
 )
 from trainer.features import features, head_labels
-from trainer.head_config import MIN_CALIBRATION_ROWS, TOO_FEW_ROWS
 
 if TYPE_CHECKING:
     from pipeline.check import Report

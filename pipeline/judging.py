@@ -71,6 +71,9 @@ def _confusions(judged: Judge) -> Iterator[tuple[str, dict[str, Any]]]:
         if truth.ndim == 1:
             classes = list(head.config.classes)
             matrix = np.zeros((len(classes), len(classes)), np.int64)
-            chosen = one.answers[f"{head.name}_scores"].argmax(-1)
+            if head.name in head.judged:  # ordinal: not always the top score's class
+                chosen = np.array([classes.index(c) for c in one.answers[head.name]])
+            else:
+                chosen = one.answers[f"{head.name}_scores"].argmax(-1)
             np.add.at(matrix, (truth, chosen), 1)
             yield head.name, {"classes": classes, "matrix": matrix.tolist()}

@@ -56,7 +56,7 @@ class Scan:
       manifest_splits: The splits that the manifest itself names.
       splits: Rows per split as they will be written, quarantine not yet taken off.
       duplicate_count: Second and later rows of an id.
-      parted: Groups that the manifest puts in two splits, where that is no error.
+      parted: Groups in two of its splits, where that is no error.
       chunks: Where workers start; each chunk ends where the next one starts.
       labels: Whether labels and splits are read at all.
     """
@@ -203,8 +203,7 @@ class _Pass:
             # Whether rows move to selection is known only once all splits are.
             self._kept_in_train[assign(split, row_id, cells) == name] += 1
         group = group_of(split, row_id, cells)
-        checked = self._config.data.integrity.groups != "off"
-        if checked and group.startswith("group:"):
+        if group.startswith("group:") and self._config.data.integrity.groups != "off":
             self._check_group(group, name)
 
     def _check_group(self, group: str, split: str) -> None:
@@ -234,9 +233,9 @@ class _Pass:
             if split.selection not in self._named and self._kept_in_train[False]:
                 self._named[split.selection] = self._kept_in_train[False]
                 self._named[split.train] = self._kept_in_train[True]
-        order = (split.train, split.selection, split.eval)
-        others = sorted(set(self._named) - set(order))
-        found.splits = {n: self._named[n] for n in (*order, *others) if self._named[n]}
+        others = sorted(self._named.keys() - {split.train, split.selection, split.eval})
+        order = (split.train, split.selection, split.eval, *others)
+        found.splits = {n: self._named[n] for n in order if self._named[n]}
         found.chunks = tuple(self._chunks)
         with open_binary(self._source.path) as file:
             while block := file.read(1024 * 1024):
@@ -247,7 +246,7 @@ class _Pass:
 
 @contextmanager
 def _store() -> Iterator[sqlite3.Connection]:
-    """A temporary database: no journal, since it dies with this process anyway."""
+    """A temporary database: no journal, for it dies with this process."""
     with tempfile.TemporaryDirectory(prefix="polymodal-scan-") as folder:
         connection = sqlite3.connect(Path(folder) / "scan.db", isolation_level=None)
         try:

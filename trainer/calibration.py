@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.abstention_config import MIN_CALIBRATION_ROWS, TOO_FEW_ROWS
 from trainer.config import (
     ClassificationHead,
     Config,
@@ -32,7 +33,6 @@ from trainer.config import (
     UserError,
 )
 from trainer.features import present_key, subset_name, weight_key
-from trainer.head_config import MIN_CALIBRATION_ROWS, TOO_FEW_ROWS
 from trainer.heads import HEADS, Head
 from trainer.modalities import Resources
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from trainer.abstention_config import FoundThreshold
 from trainer.config_error import ConfigError, UserError
 from trainer.config_problems import (
     comparison_problems,
@@ -36,7 +37,6 @@ from trainer.fusion_config import (
 )
 from trainer.head_config import (
     ClassificationHead,
-    FoundThreshold,
     HeadConfig,
     LabelKind,
     OrdinalHead,

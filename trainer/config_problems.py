@@ -125,6 +125,8 @@ def stage_problems(config: Config) -> Iterator[str]:
                 f"{where}lora: pcl keeps a second copy of the network, which low-rank"
                 " matrices cannot be averaged into; leave out one of the two."
             )
+        if stage.linear_probe and stage.base is None:
+            yield f"{where}linear_probe: without `from` it would probe random weights."
         if stage.name in before:
             yield f"{where}name: two stages have this name."
         path = stage.base is not None and ("/" in stage.base or "." in stage.base)

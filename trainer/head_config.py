@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from trainer.abstention_config import FoundThreshold
 from trainer.schema import fraction, nearest, not_negative, option, positive, required
 
 LabelKind = Literal["classes", "number", "texts", "group", "none"]
@@ -24,33 +25,6 @@ def _class_problems(head: ClassificationHead | OrdinalHead) -> Iterator[str]:
         yield "classes: need at least two different classes."
     if "" in head.classes:
         yield "classes: an empty string is a missing label, never a class."
-
-
-MIN_CALIBRATION_ROWS = 50
-"""Fewer labelled rows of the selection split give no temperature and no threshold."""
-
-TOO_FEW_ROWS = (
-    f"fewer than {MIN_CALIBRATION_ROWS} labelled rows are in the selection split to find"
-    " it on; give a number, or more rows (data.split.selection_fraction)."
-)
-
-
-@dataclass(frozen=True)
-class FoundThreshold:
-    """A threshold found on the selection split, for each set of inputs; give one key."""
-
-    coverage: float | None = option(None, "Share of the rows that are answered.")
-    risk: float | None = option(
-        None,
-        "Share of the answered rows that may be wrong; as many are answered as can.",
-    )
-
-    def problems(self) -> Iterator[str]:
-        yield from fraction(self, "coverage", below_one=False)
-        yield from positive(self, "coverage")
-        yield from fraction(self, "risk")
-        if (self.coverage is None) == (self.risk is None):
-            yield "give either coverage or risk."
 
 
 @dataclass(frozen=True)

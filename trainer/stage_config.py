@@ -105,5 +105,3 @@ class StageConfig:
             yield f"name: lower-case letters, digits and _ only. Received: {self.name!r}"
         if self.linear_probe and (self.freeze or self.lora or self.unfreeze):
             yield "linear_probe: freezes all but the heads; leave out freeze, lora, unfreeze."
-        if self.linear_probe and self.base is None:
-            yield "linear_probe: without `from` it would probe random weights."

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from pipeline.check import check, run_check
+from pipeline.run import run
 from tests.pipeline.samples import CHINESE, REASONS, config, write_broken, write_jsonl
-from trainer.config import from_mapping, to_yaml
+from trainer.config import ConfigError, from_mapping, to_yaml
 
 
 def test_a_good_manifest_is_counted(tmp_path: Path) -> None:
@@ -98,6 +99,19 @@ def test_regression_needs_numbers_in_train(tmp_path: Path) -> None:
     assert report.problems == [
         "heads[n]: no row of split 'train' has a number in column 'n'."
     ]
+
+
+def test_a_threshold_to_be_found_needs_selection_rows(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "m.jsonl", rows())
+    head = {"name": "label", "kind": "classification", "classes": ["a", "b"]}
+    unsure = config(heads=[{**head, "abstain_below": {"coverage": 0.9}}])
+    (problem,) = check(unsure, path).problems
+    assert problem.startswith(
+        "heads[label].abstain_below: fewer than 50 labelled rows are in the selection"
+    )
+    with pytest.raises(ConfigError, match="selection split to find it on"):
+        run(unsure, path, str(tmp_path / "run"))
+    assert check(config(heads=[{**head, "abstain_below": 0.5}]), path).problems == []
 
 
 def test_the_command_prints_and_returns_its_exit_code(

@@ -22,8 +22,10 @@ from trainer.config import (
     ClassificationHead,
     Config,
     FoundThreshold,
+    OrdinalHead,
     RegressionHead,
     TextInput,
+    replace,
 )
 
 
@@ -133,6 +135,22 @@ def test_rows_of_a_group_are_drawn_together() -> None:
 def test_the_confusion_matrix_has_true_classes_downwards() -> None:
     found = judge(config(), Model(), rows())["confusion"]["y"]
     assert found == {"classes": ["a", "b"], "matrix": [[18, 2], [2, 18]]}
+
+
+def test_an_ordinal_head_is_confused_by_what_it_answers() -> None:
+    class Middle:
+        """The class in the middle is not the one of the highest score."""
+
+        def predict(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            scores = {"low": 0.4, "mid": 0.25, "high": 0.35}
+            return [{"y": "mid", "y_scores": scores} for _ in rows]
+
+    head = OrdinalHead("y", ("low", "mid", "high"))
+    one = replace(config(), heads=(head,))
+    given = [Row(i, f"r{i}", "eval", {"note": "x"}, {"y": ("high",)}) for i in range(3)]
+    report = judge(one, Middle(), given)
+    assert report["confusion"]["y"]["matrix"] == [[0, 0, 0], [0, 0, 0], [0, 3, 0]]
+    assert [one["head"] for one in report["calibration"]] == ["y"]
 
 
 # ---- calibration

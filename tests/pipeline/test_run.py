@@ -34,6 +34,25 @@ def test_summary_says_what_happened(finished: Finished) -> None:
     assert summary["metrics"]["accuracy"] > 0.15
 
 
+def test_summary_says_what_inputs_and_scores_are_worth(finished: Finished) -> None:
+    summary = finished.summary
+    assert {one["level"] for one in summary["integrity"]} <= {"note"}
+    (value,) = summary["value"]
+    assert set(value["shapley"]) == {"audio", "image", "measures", "mention"}
+    everything = value["subsets"]["audio+image+measures+mention"]["value"]
+    shared_out = sum(one["value"] for one in value["shapley"].values())
+    constant = value["constant_answer"]["value"]
+    assert shared_out == pytest.approx(everything - constant)
+    (calibration,) = summary["calibration"]
+    assert len(calibration["by_inputs"]) == 15
+    # 15 % of the train rows choose: too few for a temperature here.
+    assert calibration["selection_rows"] == 0
+    assert summary["comparison"] is None
+    page = Path(summary["report"]).read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "Value of the inputs" in page
+
+
 def test_readme_shows_every_key_of_the_summary(finished: Finished) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"```json\n(.*?)```", readme, re.DOTALL)
@@ -53,6 +72,7 @@ def test_model_is_pushed_as_a_version(finished: Finished) -> None:
 def test_tensorboard_files_are_written(finished: Finished) -> None:
     found = list((finished.project.output / "logs").rglob("events.out.tfevents.*"))
     assert {path.parent.name for path in found} >= {"train", "validation"}
+    assert any(path.parent.name.startswith("judged-") for path in found)
 
 
 def test_run_shows_progress(finished: Finished) -> None:

@@ -12,7 +12,7 @@ from tfx.types.standard_artifacts import Examples, Schema, TransformGraph
 
 from pipeline.pipeline import _trainers
 from pipeline.views import base_state
-from trainer.config import ConfigError, from_mapping
+from trainer.config import ConfigError, from_mapping, stage_from_json
 
 
 def exported(folder: Path) -> str:
@@ -44,6 +44,14 @@ def trainers(*stages: dict[str, Any]) -> list[Any]:
 def told(trainer: Any) -> Any:
     settings = json.loads(trainer.exec_properties["custom_config"])
     return settings["base"], settings["base_state"]
+
+
+def test_a_linear_probe_reaches_its_trainer() -> None:
+    first = {"name": "first"}
+    probe = {"name": "probe", "from": "first", "linear_probe": True}
+    *_, trainer = trainers(first, probe)
+    settings = json.loads(trainer.exec_properties["custom_config"])
+    assert stage_from_json(settings["stage"]).linear_probe
 
 
 def test_another_teacher_is_another_training(tmp_path: Path) -> None:

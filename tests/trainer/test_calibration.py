@@ -11,6 +11,7 @@ import tensorflow as tf
 from trainer.answers import answer, threshold
 from trainer.calibration import (
     NEVER,
+    CalibrationError,
     Fitted,
     calibrate,
     fit_temperature,
@@ -211,6 +212,14 @@ def test_thresholds_are_found_for_each_set_of_inputs(
             assert said.mean() == pytest.approx(share, abs=0.002)
         else:
             assert (~right[said]).mean() == pytest.approx(share, abs=0.01)
+
+
+def test_a_threshold_without_rows_to_find_it_on_is_refused() -> None:
+    wanted = FoundThreshold(risk=0.1)
+    head = ClassificationHead("y", ("u", "v", "w"), abstain_below=wanted)
+    for data in (None, batches(49, 49)):
+        with pytest.raises(CalibrationError, match="fewer than 50 labelled rows"):
+            calibrate(config(head), model, Resources(), data)
 
 
 # ---- what is answered
