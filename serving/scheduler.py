@@ -24,7 +24,7 @@ from serving.status import ServingError
 # Turns of the event loop without a new request before a batch is begun: what the loop
 # has still to read comes along. They cost a lone request 0.04 ms, and under load save a
 # fourth of a small model's CPU. So many turns at most, whatever arrives.
-_QUIET_TURNS, _MOST_TURNS = 4, 64
+_QUIET_TURNS, _MOST_TURNS = 16, 128
 
 # A run that nobody waits for is stopped only if it still goes on after so long:
 # TensorFlow 2.16 keeps some bytes of every run that is stopped until the process ends
