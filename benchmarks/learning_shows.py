@@ -92,7 +92,7 @@ def _few_labels(seed: int) -> dict[str, Config]:
     mixmatch = StageConfig(
         "mixmatch",
         objectives=ObjectivesConfig(supervised=None, mixmatch=MixMatchObjective()),
-        training=replace(pretrain.training, epochs=40, batch_size=64),
+        training=replace(pretrain.training, epochs=20, batch_size=64),
     )
     after = with_epochs(replace(mixmatch, base="pretrain"), 20, learning_rate=0.0007)
     return {

@@ -55,6 +55,11 @@ def run_fn(fn_args: Any) -> None:
             labelled_only=stage.labelled_only,
         )  # fmt: skip
 
+    beside = dataset.labelled_beside(config)
+    if beside:
+        asked_by = "objectives: mixmatch"
+        dataset.count_labelled(train_files, config, layer, beside[0], asked_by)
+
     def count(files: list[str]) -> int:
         if stage.labelled_only:
             return dataset.count_labelled(files, config, layer)

@@ -27,14 +27,19 @@ def count_records(files: Sequence[str]) -> int:
 
 
 def labelled_records(
-    files: Sequence[str], config: Config, transform: Transform
+    files: Sequence[str], config: Config, transform: Transform, head: str | None = None
 ) -> tf.data.Dataset:
-    """The records of gzipped TFRecord files that carry a label of any head, in order."""
+    """The records of gzipped TFRecord files that carry a label, in order.
+
+    Args:
+        head: whose label; None = that of any head.
+    """
     spec = stored_spec(config)
+    asked = [one for one in heads(config) if head in (None, one.name)]
 
     def known(examples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         found = labels(config, transform(tf.io.parse_example(examples, spec)))
-        weights = [found[head.weight] for head in heads(config)]
+        weights = [found[one.weight] for one in asked]
         return examples, tf.reduce_any(tf.stack(weights, axis=1) > 0, axis=1)
 
     records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP")
@@ -42,20 +47,42 @@ def labelled_records(
     return told.filter(lambda _, one: one).map(lambda record, _: record)
 
 
-def count_labelled(files: Sequence[str], config: Config, transform: Transform) -> int:
-    """Number of records that carry a label of any head.
+def count_labelled(
+    files: Sequence[str],
+    config: Config,
+    transform: Transform,
+    head: str | None = None,
+    asked_by: str = "stages: labelled_only",
+) -> int:
+    """Number of records that carry a label.
+
+    Args:
+        head: whose label; None = that of any head.
+        asked_by: the key that needs labels, for the error.
 
     Raises:
         LabelError: none does.
     """
-    records = labelled_records(files, config, transform)
+    records = labelled_records(files, config, transform, head)
     count = int(records.reduce(tf.constant(0, tf.int64), lambda n, _: n + 1))
     if not count:
-        names = ", ".join(head.name for head in config.heads)
-        raise LabelError(
-            f"stages: labelled_only: no row of the split carries a label of {names}."
-        )
+        names = head or ", ".join(one.name for one in config.heads)
+        raise LabelError(f"{asked_by}: no row of the split carries a label of {names}.")
     return count
+
+
+def labelled_beside(config: Config) -> tuple[str, int] | None:
+    """Whose labelled rows `mixmatch` wants in a training batch, and how many.
+
+    None where it wants the rows as they come. At least one row of a batch is of each
+    kind.
+    """
+    mixmatch = config.objectives.mixmatch
+    if mixmatch is None or not mixmatch.labelled_share:
+        return None
+    size = config.training.batch_size
+    count = round(mixmatch.labelled_share * size)
+    return mixmatch.head or config.heads[0].name, max(1, min(count, size - 1))
 
 
 def parsed(config: Config, transform: Transform, resources: Resources) -> Any:
@@ -88,7 +115,8 @@ def make_dataset(
     Args:
         files: gzipped TFRecord files of tf.Examples.
         transform: sparse stored values -> transformed features (Transform's layer).
-        training: shuffle, in an order that the config's seed fixes.
+        training: shuffle, in an order that the config's seed fixes; and where
+            `mixmatch` wants it, put labelled rows beside the others.
         examples: how many records there are; lets Keras know an epoch's length.
         labelled_only: leave out the rows without a label of any head.
     """
@@ -99,6 +127,8 @@ def make_dataset(
         records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP")
     prepare = parsed(config, transform, resources)
     group = next((h.group for h in heads(config) if isinstance(h, Ranking)), None)
+    beside = labelled_beside(config) if training else None
+    size = one.batch_size - (beside[1] if beside else 0)
     if one.cache:
         rows = records.batch(one.batch_size).map(prepare, tf.data.AUTOTUNE)
         rows = rows.unbatch().cache()
@@ -107,7 +137,7 @@ def make_dataset(
             rows = groups.shuffle(one.shuffle_buffer, seed=config.seed).unbatch()
         elif training:
             rows = rows.shuffle(one.shuffle_buffer, seed=config.seed)
-        batches = rows.batch(one.batch_size)
+        batches = rows.batch(size)
     else:
         if training and group is not None:
             key = _stored_group(group)
@@ -117,11 +147,23 @@ def make_dataset(
             records = groups.shuffle(one.shuffle_buffer, seed=config.seed).unbatch()
         elif training:
             records = records.shuffle(one.shuffle_buffer, seed=config.seed)
-        batches = records.batch(one.batch_size).map(prepare, tf.data.AUTOTUNE)
+        batches = records.batch(size).map(prepare, tf.data.AUTOTUNE)
+    if beside:
+        head, count = beside
+        few = labelled_records(files, config, transform, head)
+        few = few.batch(one.batch_size).map(prepare, tf.data.AUTOTUNE).unbatch()
+        few = (few.cache() if one.cache else few).repeat()
+        few = few.shuffle(one.shuffle_buffer, seed=config.seed).batch(count)
+        batches = tf.data.Dataset.zip(batches, few).map(_together)
     if examples is not None:
-        steps = -(-examples // one.batch_size)
+        steps = -(-examples // size)
         batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _together(first: Any, second: Any) -> Any:
+    """Two nests of tensors as one, row after row."""
+    return tf.nest.map_structure(lambda *both: tf.concat(both, axis=0), first, second)
 
 
 def _by_group(

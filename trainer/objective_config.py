@@ -181,9 +181,15 @@ class MixMatchObjective:
     ramp_up_epochs: int = option(
         10, "Epochs over which that weight rises from 0: early guesses are poor."
     )
+    labelled_share: float = option(
+        0.5,
+        "Share of each batch that are labelled rows, drawn again and again beside an"
+        " epoch of all rows; half of it in the paper. 0 = rows as they come.",
+    )
 
     def problems(self) -> Iterator[str]:
         yield from not_negative(self, "weight", "unlabelled_weight", "ramp_up_epochs")
+        yield from fraction(self, "labelled_share")
         yield from positive(self, "augmentations", "temperature", "alpha")
 
 

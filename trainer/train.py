@@ -107,7 +107,10 @@ def train(
             if stage is not None and _adapts(stage):
                 say(adapt(network, stage))
             learner = Learner(network, config, resources)
-            steps_per_epoch = -(-train_examples // one.batch_size)
+            # Batches hold fewer new rows where others are repeated beside them.
+            steps_per_epoch = int(train_data.cardinality())
+            if steps_per_epoch < 1:
+                steps_per_epoch = -(-train_examples // one.batch_size)
             optimizer = _optimizer(config, stage, network, one.epochs * steps_per_epoch)
             learner.compile(optimizer=optimizer, jit_compile=one.jit_compile)
             # BackupAndRestore restores the optimizer only if its slots exist.

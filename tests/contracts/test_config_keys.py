@@ -986,7 +986,7 @@ def _objectives() -> dict[str, str]:
         ),
         "distillation": ("test_distillation", "teacher temperature feature_weight"),
     }
-    out: dict[str, str] = {}
+    out: dict[str, str] = {"objectives.mixmatch.labelled_share": _DATASET}
     for name, (file, keys) in own.items():
         out[f"objectives.{name}"] = "tests/contracts/test_objectives.py"
         out[f"objectives.{name}.weight"] = "tests/contracts/test_objective_keys.py"

@@ -12,6 +12,8 @@ import tensorflow as tf
 
 from trainer.config import (
     Config,
+    MixMatchObjective,
+    ObjectivesConfig,
     RankingHead,
     RegressionHead,
     TabularInput,
@@ -275,6 +277,60 @@ def test_only_rows_with_a_label_where_that_is_asked(
     for _ in range(2):
         assert places(found["data"]) == [[1, 4, 5, 6], [9]]
     assert found["count"]() == 5
+
+
+# ---- labelled rows beside the others
+
+
+def mixed_batches(
+    files: list[str], share: float, *, training: bool = True, cache: bool = True
+) -> list[list[int]]:
+    """Places of the rows of each batch where only 3 and 7 carry a label."""
+    one = config(cache=cache)
+    one = replace(
+        one,
+        objectives=ObjectivesConfig(
+            supervised=None, mixmatch=MixMatchObjective(labelled_share=share)
+        ),
+    )
+
+    def transform(stored: dict[str, Any]) -> dict[str, Any]:
+        values = densify(one, stored)
+        known = tf.reduce_any(values["score"][:, None] == [3.0, 7.0], 1)
+        return {**values, "score_weight": tf.cast(known, tf.float32)}
+
+    keras.utils.set_random_seed(0)
+    data = make_dataset(
+        files, one, transform, Resources(), training=training, examples=ROWS
+    )
+    found = places(data)
+    assert len(found) == int(data.cardinality())
+    return found
+
+
+@CACHE
+def test_mixmatch_finds_labelled_rows_in_every_batch(
+    files: list[str], cache: bool
+) -> None:
+    batches = mixed_batches(files, 0.25, cache=cache)
+    # Three rows of an epoch of all ten, and one of the labelled two.
+    assert [len(batch) for batch in batches] == [4, 4, 4, 2]
+    assert sorted(row for batch in batches for row in batch[:-1]) == [*range(ROWS)]
+    assert {batch[-1] for batch in batches} <= {3, 7}
+
+
+def test_a_batch_always_has_rows_of_both_kinds(files: list[str]) -> None:
+    assert [len(b) for b in mixed_batches(files, 0.99)] == [4] * 10
+    assert [len(b) for b in mixed_batches(files, 0.01)] == [4, 4, 4, 2]
+
+
+def test_rows_come_as_they_are_without_a_share_and_when_judged(
+    files: list[str],
+) -> None:
+    assert [len(b) for b in mixed_batches(files, 0.0)] == [4, 4, 2]
+    assert mixed_batches(files, 0.5, training=False) == [
+        [0, 1, 2, 3], [4, 5, 6, 7], [8, 9],
+    ]  # fmt: skip
 
 
 def test_no_row_with_a_label(files: list[str]) -> None:

@@ -30,8 +30,9 @@ class PairProjection(keras.layers.Layer):
 
     Call with float [batch, any] twice and bool [batch] twice, whether each is there;
     gives [batch, 2 dim + 1]. What is absent becomes zeros. Called with the fused
-    embedding too, float [batch, any], it puts a linear layer's logit behind all of it:
-    that the two belong together.
+    embedding too, float [batch, any], it puts a logit behind all of it, that the two
+    belong together: linear in the fused embedding and in the products of the two unit
+    vectors' components, which begin as their likeness and learn what of it counts.
     """
 
     def __init__(self, dim: int, temperature: float, **kwargs: Any) -> None:
@@ -58,6 +59,14 @@ class PairProjection(keras.layers.Layer):
         if fused_shape is not None:
             self.judge = keras.layers.Dense(1, dtype=self.dtype_policy, name="judge")
             self.judge.build(fused_shape)
+            self.agreement = keras.layers.Dense(
+                1,
+                use_bias=False,
+                kernel_initializer=keras.initializers.Constant(1 / self.temperature),
+                dtype=self.dtype_policy,
+                name="agreement",
+            )
+            self.agreement.build((*first_shape[:-1], self.dim))
 
     def call(
         self, first: Any, second: Any, shown: Any, other: Any, fused: Any = None
@@ -71,7 +80,9 @@ class PairProjection(keras.layers.Layer):
             unit = vector * ops.rsqrt(ops.maximum(square, 1e-12))
             units.append(ops.where(there[:, None], unit, 0.0))
         scale = ops.zeros_like(units[0][:, :1]) + ops.exp(self.log_scale)
-        match = () if fused is None else (self.judge(fused),)
+        match = ()
+        if fused is not None:
+            match = (self.judge(fused) + self.agreement(units[0] * units[1]),)
         return ops.concatenate([*units, scale, *match], axis=-1)
 
     def compute_output_shape(
