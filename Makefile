@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-gpu tools run test test-slow test-gpu lint format types docs lock clean
+.PHONY: help setup setup-gpu tools run test test-slow test-gpu fuzz lint format types docs lock clean
 
 BIN := .venv/bin
 SOURCES := trainer pipeline serving scripts tests benchmarks setup.py
@@ -37,6 +37,9 @@ test-slow: setup tools ## the slow and end-to-end tests
 
 test-gpu: setup-gpu ## the tests that need an NVIDIA GPU
 	$(PYTEST) -m gpu --durations=15
+
+fuzz: setup tools ## both fronts of the server under made-up requests, for an hour or so
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),3000) $(PYTEST) tests/serving/test_fuzz_*.py
 
 lint: setup ## ruff: rules and format
 	$(BIN)/ruff check $(SOURCES)

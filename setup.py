@@ -72,6 +72,7 @@ setup(
             "types-PyYAML",
             "cryptography>=42",
             "hypothesis>=6.100",
+            "h2>=4.1",
             "jsonschema>=4",
             "kubernetes-validate>=1.30",
             "selenium>=4.20",

@@ -159,7 +159,9 @@ def train(
             )
         _draw(config, model, selection_data or train_data, log_dir)
         _write_graph(model, log_dir)
-        # Outside of any strategy, with plain variables: what exports and compares.
+        # Outside of any strategy, with plain variables: what exports and compares. In
+        # float32, for a server rounds bfloat16 in another order than training did.
+        keras.config.set_dtype_policy("float32")
         plain_model = build_model(config, resources)
         plain_model.set_weights(plain_values(model))
     finally:

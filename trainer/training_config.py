@@ -63,7 +63,9 @@ class TrainingConfig:
         " steps to settle, which small data sets do not have.",
     )
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = option(
-        "float32", "mixed_bfloat16 for recent GPUs; mixed_float16 is slow on CPUs."
+        "float32",
+        "Of training: mixed_bfloat16 for recent GPUs; mixed_float16 is slow on CPUs."
+        " The exported model computes in float32.",
     )
     jit_compile: bool = option(
         False, "XLA: slower to start, faster on GPUs; off suits a CPU."

@@ -194,12 +194,14 @@ def test_a_retrieval_head_that_matches_is_what_learns() -> None:
     one, outputs, _ = alike(heads=(RETRIEVAL,))
     objective = one.objectives["matching"]
     assert objective.judges == {}
-    kernel = one.model.get_layer("found_logits").judge.kernel
+    layer = one.model.get_layer("found_logits")
+    kernel = layer.judge.kernel
     x = of_inputs(batch(5)[0], one.network.config)
     with tf.GradientTape() as tape:
         loss = objective.loss(x, {}, one(x, training=False), training=False)
     assert np.abs(np.asarray(tape.gradient(loss, kernel.value))).max() > 1e-4
     # Right pairs are judged by what the head answers.
-    logit = float64(outputs["found"])[:, -1]
-    fused = float64(outputs["embedding"])
-    np.testing.assert_allclose(logit, fused @ float64(kernel)[:, 0], atol=1e-5)
+    found, fused = float64(outputs["found"]), float64(outputs["embedding"])
+    a, b = found[:, : layer.dim], found[:, layer.dim : 2 * layer.dim]
+    logit = fused @ float64(kernel)[:, 0] + np.sum(a * b, -1) / layer.temperature
+    np.testing.assert_allclose(found[:, -1], logit, atol=1e-5)

@@ -203,7 +203,7 @@ def test_shown_while_training() -> None:
 # ---- whether a pair belongs together
 
 
-def test_a_match_is_a_linear_layer_on_the_fused_embedding() -> None:
+def test_a_match_is_linear_in_the_fused_embedding_and_the_sides_products() -> None:
     one = head(match=True)
     assert one.size == 2 * DIM + 2
     layer = one.layer("m_logits", Resources())
@@ -218,6 +218,14 @@ def test_a_match_is_a_linear_layer_on_the_fused_embedding() -> None:
     np.testing.assert_allclose(got[:, :-1], plain(*reads[:4]), atol=1e-6)
     kernel = np.asarray(layer.judge.kernel, np.float64)[:, 0]
     logit = np.asarray(given["embedding"], np.float64) @ kernel
+    # Untrained, the products count as their sum does, the cosine, over the temperature.
+    a, b = np.split(np.asarray(got[:, : 2 * DIM], np.float64), 2, axis=1)
+    logit += np.sum(a * b, axis=1) / one.config.temperature
+    np.testing.assert_allclose(got[:, -1], logit, atol=1e-5)
+    weights = RNG.normal(0, 1, (DIM, 1))
+    layer.agreement.kernel.assign(weights)
+    logit = np.asarray(given["embedding"], np.float64) @ kernel + (a * b) @ weights[:, 0]
+    got = layer(*reads)
     np.testing.assert_allclose(got[:, -1], logit, atol=1e-5)
     answers = one.answers(got, Resources())
     assert set(answers) == {"m_embedding_photo", "m_embedding_note", "m_match"}
