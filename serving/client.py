@@ -8,10 +8,8 @@ knows of a model it learns from GetModelMetadata.
 """
 
 import json
-import os
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +26,10 @@ from tensorflow_serving.apis import (  # noqa: E402
 )
 
 from serving import tensors  # noqa: E402
-from serving.rows import (  # noqa: E402
-    RAW,
-    Contract,
-    OnBadMedia,
-    Row,
-    RowError,
-    batches,
-    decode,
-)
-from serving.servable import Servable  # noqa: E402
-from serving.status import ServingError  # noqa: E402
+from serving.client_base import AskedModel, ClientError  # noqa: E402
+from serving.local_model import LocalModel, local  # noqa: E402
+from serving.rows import RAW, RowError  # noqa: E402
 from serving.tensors import Array  # noqa: E402
-from serving.version_files import find_versions  # noqa: E402
 
 __all__ = [
     "Client",
@@ -81,102 +70,7 @@ _OPTIONS = [
 ]
 
 
-class ClientError(RuntimeError):
-    """A request that a model did not answer.
-
-    Attributes:
-        code: gRPC status code.
-        details: the server's words.
-        target: which server and model were asked.
-    """
-
-    def __init__(self, code: grpc.StatusCode, details: str, target: str) -> None:
-        self.code = code
-        self.details = details
-        self.target = target
-        super().__init__(f"{target}: {code.name}: {details}")
-
-
-class _Model(ABC):
-    """What asking does, apart from the transport."""
-
-    target: str
-
-    def __init__(self, max_batch_size: int) -> None:
-        if max_batch_size < 1:
-            raise ValueError(f"max_batch_size must be at least 1, got {max_batch_size}")
-        self._max_batch_size = max_batch_size
-        self._contract: Contract | None = None
-
-    def contract(self) -> Contract:
-        """What the model takes; asked for once.
-
-        Raises:
-            ClientError: where the model cannot be asked, or is not of this kind.
-        """
-        if self._contract is None:
-            signatures = self._signatures()
-            try:
-                self._contract = Contract.of(signatures)
-            except ValueError as error:
-                raise ClientError(
-                    grpc.StatusCode.FAILED_PRECONDITION, str(error), self.target
-                ) from error
-        return self._contract
-
-    def predict(
-        self,
-        rows: Iterable[Row],
-        base: str | Path = "",
-        on_bad_media: OnBadMedia = "raise",
-    ) -> list[dict[str, Any]]:
-        """Asks the model.
-
-        Args:
-            rows: input name -> value. An image or a sound is bytes (a file's content)
-                or a path, URL or `archive.zip!member`; an image may also be a uint8
-                array. A text or category is a str, a numeric input a number. None, or
-                no key at all, means that the input is absent.
-            base: folder or URL that relative paths start from.
-            on_bad_media: "raise", or "absent" to go on without a file that cannot be
-                read or transcoded.
-
-        Returns:
-            One dict a row, in order: `H` the answer of head H, `H_scores` its class ->
-            score, `H_abstained` whether it was too unsure (of a head that can
-            abstain), `N_present` whether input N was there, `model_version`.
-
-        Raises:
-            RowError: a row that cannot be sent.
-            ClientError: the model's refusal, or a server out of reach.
-        """
-        rows = list(rows)
-        answers: list[dict[str, Any]] = []
-        if not rows:
-            return answers
-        contract = self.contract()
-        contract.check_keys(rows)
-        for start, batch in batches(rows, self._max_batch_size):
-            inputs = contract.encode(batch, os.fspath(base), on_bad_media, start)
-            try:
-                outputs, version = self._run(inputs)
-            except ClientError as error:
-                if error.code == grpc.StatusCode.INVALID_ARGUMENT:
-                    self._contract = None  # a new version may take other inputs
-                raise
-            answers.extend(decode(outputs, version))
-        return answers
-
-    @abstractmethod
-    def _signatures(self) -> Mapping[str, Any]:
-        """Signature name -> `SignatureDef`."""
-
-    @abstractmethod
-    def _run(self, inputs: Mapping[str, Array]) -> tuple[Mapping[str, Array], int]:
-        """Outputs of `serving_raw`, and the version that gave them."""
-
-
-class Client(_Model):
+class Client(AskedModel):
     """A connection to a model server, safe among threads.
 
     Args:
@@ -284,57 +178,3 @@ def tls_credentials(
     return grpc.ssl_channel_credentials(
         read(ca_cert), read(client_key), read(client_cert)
     )
-
-
-class LocalModel(_Model):
-    """A SavedModel in this process, asked as a server is.
-
-    Args:
-        path: the SavedModel's directory, whose name is the version where it is a number
-            (otherwise 0), or a folder of version directories, of which the newest is
-            taken.
-        max_batch_size: rows run at a time.
-
-    Raises:
-        ValueError: where there is no SavedModel that can be loaded.
-    """
-
-    def __init__(self, path: str | Path, max_batch_size: int = 32) -> None:
-        super().__init__(max_batch_size)
-        self.target = os.fspath(path)
-        name = os.path.basename(os.path.normpath(self.target))
-        version = int(name) if re.fullmatch(r"[0-9]+", name) else 0
-        try:
-            found = find_versions(self.target)
-            if found:
-                version = max(found)
-                self.target = found[version]
-            self._servable = Servable("local", version, self.target)
-        except Exception as error:  # whatever a damaged export raises
-            raise ValueError(
-                f"{self.target}: no SavedModel that can be loaded "
-                f"({type(error).__name__}: {error})"
-            ) from error
-
-    def close(self) -> None:
-        """Does nothing; so that it can stand for a `Client`."""
-
-    def __enter__(self) -> "LocalModel":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _signatures(self) -> Mapping[str, Any]:
-        return self._servable.signature_defs
-
-    def _run(self, inputs: Mapping[str, Array]) -> tuple[Mapping[str, Array], int]:
-        try:
-            return self._servable.run(RAW, inputs), self._servable.version
-        except ServingError as error:
-            raise ClientError(error.code, error.message, self.target) from error
-
-
-def local(path: str | Path, max_batch_size: int = 32) -> LocalModel:
-    """A `LocalModel` over the SavedModel at `path`."""
-    return LocalModel(path, max_batch_size)

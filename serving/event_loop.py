@@ -31,14 +31,16 @@ class ServingLoop(uvloop.Loop):
     with `fused` of benchmarks/serving.py, a sixth with `tiny`.
     """
 
-    def add_reader(self, file: Any, callback: Callable[..., Any], *words: Any) -> None:
+    def add_reader(  # type: ignore[override]
+        self, fd: Any, callback: Callable[..., Any], *args: Any
+    ) -> None:
         """As asyncio's."""
         handler = getattr(callback, "func", callback)
-        if isinstance(file, socket.socket) and _GRPC_EVENTS in str(
+        if isinstance(fd, socket.socket) and _GRPC_EVENTS in str(
             getattr(handler, "__qualname__", "")
         ):
-            callback = functools.partial(_handle_once, file, callback)
-        super().add_reader(file, callback, *words)
+            callback = functools.partial(_handle_once, fd, callback)
+        super().add_reader(fd, callback, *args)
 
 
 def _handle_once(

@@ -85,6 +85,13 @@ def labelled_beside(config: Config) -> tuple[str, int] | None:
     return mixmatch.head or config.heads[0].name, max(1, min(count, size - 1))
 
 
+def steps_per_epoch(config: Config, examples: int) -> int:
+    """Training batches of one epoch of so many rows."""
+    beside = labelled_beside(config)
+    fresh = config.training.batch_size - (beside[1] if beside else 0)
+    return -(-examples // fresh)
+
+
 def parsed(config: Config, transform: Transform, resources: Resources) -> Any:
     """A function from string [batch] of tf.Examples to `(x, y)`, for `map`."""
     spec = stored_spec(config)
@@ -156,7 +163,7 @@ def make_dataset(
         few = few.shuffle(one.shuffle_buffer, seed=config.seed).batch(count)
         batches = tf.data.Dataset.zip(batches, few).map(_together)
     if examples is not None:
-        steps = -(-examples // size)
+        steps = steps_per_epoch(config, examples) if training else -(-examples // size)
         batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     return batches.prefetch(tf.data.AUTOTUNE)
 

@@ -26,6 +26,7 @@ from trainer.adaptation import (
 )
 from trainer.callbacks import BestWeights, Progress, write_confusion_matrix
 from trainer.config import ClassificationHead, Config, StageConfig, to_json
+from trainer.dataset import steps_per_epoch
 from trainer.learner import Learner
 from trainer.modalities import Resources
 from trainer.model import Network, build_model, build_network
@@ -107,11 +108,8 @@ def train(
             if stage is not None and _adapts(stage):
                 say(adapt(network, stage))
             learner = Learner(network, config, resources)
-            # Batches hold fewer new rows where others are repeated beside them.
-            steps_per_epoch = int(train_data.cardinality())
-            if steps_per_epoch < 1:
-                steps_per_epoch = -(-train_examples // one.batch_size)
-            optimizer = _optimizer(config, stage, network, one.epochs * steps_per_epoch)
+            steps = one.epochs * steps_per_epoch(config, train_examples)
+            optimizer = _optimizer(config, stage, network, steps)
             learner.compile(optimizer=optimizer, jit_compile=one.jit_compile)
             # BackupAndRestore restores the optimizer only if its slots exist.
             learner.optimizer.build(learner.trainable_variables)

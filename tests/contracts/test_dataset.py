@@ -26,6 +26,7 @@ from trainer.dataset import (
     count_records,
     first_records,
     make_dataset,
+    steps_per_epoch,
 )
 from trainer.export import to_example
 from trainer.modalities import Resources
@@ -305,6 +306,8 @@ def mixed_batches(
     )
     found = places(data)
     assert len(found) == int(data.cardinality())
+    if training:  # the schedule's length
+        assert len(found) == steps_per_epoch(one, ROWS)
     return found
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.playground import heads, main, number, page_of, words
+from serving.playground import main, number
+from serving.playground_page import heads, page_of, words
 from serving.server import ModelServer
 
 ROOT = Path(__file__).resolve().parents[2]

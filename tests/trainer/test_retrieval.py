@@ -224,7 +224,9 @@ def test_a_match_is_linear_in_the_fused_embedding_and_the_sides_products() -> No
     np.testing.assert_allclose(got[:, -1], logit, atol=1e-5)
     weights = RNG.normal(0, 1, (DIM, 1))
     layer.agreement.kernel.assign(weights)
-    logit = np.asarray(given["embedding"], np.float64) @ kernel + (a * b) @ weights[:, 0]
+    logit = (
+        np.asarray(given["embedding"], np.float64) @ kernel + (a * b) @ weights[:, 0]
+    )
     got = layer(*reads)
     np.testing.assert_allclose(got[:, -1], logit, atol=1e-5)
     answers = one.answers(got, Resources())

@@ -80,7 +80,7 @@ class PairProjection(keras.layers.Layer):
             unit = vector * ops.rsqrt(ops.maximum(square, 1e-12))
             units.append(ops.where(there[:, None], unit, 0.0))
         scale = ops.zeros_like(units[0][:, :1]) + ops.exp(self.log_scale)
-        match = ()
+        match: tuple[Any, ...] = ()
         if fused is not None:
             match = (self.judge(fused) + self.agreement(units[0] * units[1]),)
         return ops.concatenate([*units, scale, *match], axis=-1)
