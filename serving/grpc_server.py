@@ -1,6 +1,7 @@
 """The gRPC front: ports, TLS, tokens, health and reflection around the API."""
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,19 @@ from serving.tokens import TokenInterceptor, Tokens
 _SERVICES = (grpc_api.PREDICTION_SERVICE, grpc_api.MODEL_SERVICE)
 _LAME_DUCK_SECONDS = 0.5
 _HEALTH_SERVICE = "grpc.health.v1.Health"
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for gRPC's stack trace of an answer whose caller left while it was sent.
+
+    gRPC is silent where it learns first that the caller has gone, and then that the
+    answer could not be sent; in the other order it says so at length. Either is a call
+    given up, which the metrics count, and no fault of the server.
+    """
+    return not record.getMessage().startswith("ExecuteBatchError raised in core")
+
+
+logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
 
 
 @dataclass(frozen=True)
