@@ -74,13 +74,12 @@ def count_labelled(
 def labelled_beside(config: Config) -> tuple[str, int] | None:
     """Whose labelled rows `mixmatch` wants in a training batch, and how many.
 
-    None where it wants the rows as they come. At least one row of a batch is of each
-    kind.
+    None where it wants the rows as they come, and where a batch has one row only. At
+    least one row of a batch is of each kind.
     """
-    mixmatch = config.objectives.mixmatch
-    if mixmatch is None or not mixmatch.labelled_share:
+    mixmatch, size = config.objectives.mixmatch, config.training.batch_size
+    if mixmatch is None or not mixmatch.labelled_share or size < 2:
         return None
-    size = config.training.batch_size
     count = round(mixmatch.labelled_share * size)
     return mixmatch.head or config.heads[0].name, max(1, min(count, size - 1))
 

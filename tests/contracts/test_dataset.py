@@ -283,17 +283,18 @@ def test_only_rows_with_a_label_where_that_is_asked(
 # ---- labelled rows beside the others
 
 
+def mixmatch(one: Config, share: float) -> Config:
+    objective = MixMatchObjective(labelled_share=share)
+    return replace(
+        one, objectives=ObjectivesConfig(supervised=None, mixmatch=objective)
+    )
+
+
 def mixed_batches(
     files: list[str], share: float, *, training: bool = True, cache: bool = True
 ) -> list[list[int]]:
     """Places of the rows of each batch where only 3 and 7 carry a label."""
-    one = config(cache=cache)
-    one = replace(
-        one,
-        objectives=ObjectivesConfig(
-            supervised=None, mixmatch=MixMatchObjective(labelled_share=share)
-        ),
-    )
+    one = mixmatch(config(cache=cache), share)
 
     def transform(stored: dict[str, Any]) -> dict[str, Any]:
         values = densify(one, stored)
@@ -325,6 +326,7 @@ def test_mixmatch_finds_labelled_rows_in_every_batch(
 def test_a_batch_always_has_rows_of_both_kinds(files: list[str]) -> None:
     assert [len(b) for b in mixed_batches(files, 0.99)] == [4] * 10
     assert [len(b) for b in mixed_batches(files, 0.01)] == [4, 4, 4, 2]
+    assert steps_per_epoch(mixmatch(config(batch_size=1), 0.5), ROWS) == ROWS
 
 
 def test_rows_come_as_they_are_without_a_share_and_when_judged(
