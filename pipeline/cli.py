@@ -9,32 +9,13 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 
-
-def _explained(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Errors that are the user's to mend end with their message and status 2."""
-
-    @wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        from trainer.config import UserError
-
-        try:
-            return function(*args, **kwargs)
-        except (UserError, FileExistsError) as error:
-            Console(stderr=True).print(
-                f"error: {error}", style="red", markup=False, soft_wrap=True
-            )
-            sys.exit(2)
-
-    return wrapper
-
+from pipeline import cli_serving
+from pipeline.explained import explained
 
 # TensorFlow's start-up notes (no GPU, CUDA factories) would drown our own lines, and so
 # would Google's libraries, which say on each import that Python 3.10 grows old.
@@ -52,7 +33,7 @@ def main() -> None:
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--examples", default=1200, show_default=True, help="Rows to write.")
 @click.option("--seed", default=0, show_default=True, help="Same seed, same bytes.")
-@_explained
+@explained
 def demo_data(directory: Path, examples: int, seed: int) -> None:
     """Write the embedded data set: digits drawn, spoken, mentioned and measured."""
     from pipeline.demo import write_data
@@ -65,7 +46,7 @@ def demo_data(directory: Path, examples: int, seed: int) -> None:
 @click.option("--output", default="build/demo", show_default=True)
 @click.option("--examples", default=1200, show_default=True, help="Rows of demo data.")
 @click.option("--seed", default=0, show_default=True)
-@_explained
+@explained
 def demo(output: str, examples: int, seed: int) -> None:
     """Run the whole main job on the embedded data: train, judge, push, serve, ask."""
     from pipeline.demo import demo as run_demo
@@ -77,7 +58,7 @@ def demo(output: str, examples: int, seed: int) -> None:
 @click.argument("manifest")
 @click.option("-o", "--output", required=True, help="YAML file to write.")
 @click.option("--force", is_flag=True, help="Overwrite the file.")
-@_explained
+@explained
 def init(manifest: str, output: str, force: bool) -> None:
     """Infer inputs, label and head from a manifest; write a config to review."""
     from pipeline.init_config import write
@@ -92,7 +73,7 @@ def init(manifest: str, output: str, force: bool) -> None:
 @main.command()
 @click.argument("config")
 @click.option("--data", "manifest", help="Manifest to check too.")
-@_explained
+@explained
 def check(config: str, manifest: str | None) -> None:
     """Validate a config and a manifest; lists every problem, exit status 0 or 2."""
     from pipeline.check import run_check
@@ -103,7 +84,7 @@ def check(config: str, manifest: str | None) -> None:
 @main.command()
 @click.argument("config")
 @click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE")
-@_explained
+@explained
 def render(config: str, overrides: tuple[str, ...]) -> None:
     """Print the config with every default filled in."""
     from trainer.config import load, to_yaml
@@ -123,7 +104,7 @@ def render(config: str, overrides: tuple[str, ...]) -> None:
     metavar="KEY.PATH=VALUE",
     help="Override a key of the config; lists by name or index.",
 )
-@_explained
+@explained
 def run(
     config: str, manifest: str, output: str, runner: str, overrides: tuple[str, ...]
 ) -> None:
@@ -147,7 +128,7 @@ def run(
 @click.option("--data", "manifest", required=True, help="Labelled manifest.")
 @click.option("--split", help="Only the rows of this split.")
 @click.option("--json", "json_file", help="Also write the report to this file.")
-@_explained
+@explained
 def evaluate(
     model: str, manifest: str, split: str | None, json_file: str | None
 ) -> None:
@@ -171,7 +152,7 @@ def evaluate(
 @click.option("--config", "config_file", help="Maps columns to the inputs of a target.")
 @click.option("--ca-cert", help="PEM file that the target's TLS is checked by.")
 @click.option("--token-file", help="File that holds the target's bearer token.")
-@_explained
+@explained
 def predict(
     model: str | None,
     target: str | None,
@@ -202,113 +183,6 @@ def predict(
 
 
 @main.command()
-@click.option("--logs", required=True, help="Folder or path prefix of request logs.")
-@click.option(
-    "--baseline", required=True, help="As in summary.json, or a pushed model."
-)
-@click.option(
-    "--model", help="SavedModel that embeds the inputs, if it lies elsewhere."
-)
-@click.option("--config", help="YAML whose `monitoring:` and redactions count instead.")
-@click.option("--since", help="Only what was logged since: 24h, 7d, 2026-11-30T08:00.")
-@click.option("--output", help="JSON file of the report.")
-@click.option("--textfile", help="Gauges, for the node exporter's textfile collector.")
-@click.option("--metrics_port", type=int, help="Gauges over HTTP; needs --interval.")
-@click.option("--interval", type=click.FloatRange(1), help="Seconds between two runs.")
-@_explained
-def monitor(
-    logs: str, baseline: str, model: str | None, config: str | None, since: str | None,
-    **outputs: Any,
-) -> None:  # fmt: skip
-    """Compare logged requests with what the model saw when it was judged.
-
-    Exit status 0: no drift; 3: drift; 2: it could not be told.
-    """
-    from pipeline.monitor import Monitor, watch
-    from trainer.config import load
-
-    given = load(config) if config else None
-    watched = Monitor(logs, baseline, model, given, since)
-    sys.exit(watch(watched, Console(), **outputs))
-
-
-@main.command(
-    context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    add_help_option=False,
-)
-@click.argument("flags", nargs=-1, type=click.UNPROCESSED)
-def serve(flags: tuple[str, ...]) -> None:
-    """Start the model server; takes the flags of `python -m serving.server`."""
-    from serving.server import main as serve_main
-
-    sys.exit(serve_main(list(flags)))
-
-
-@main.command()
-@click.argument("config")
-@click.option(
-    "--models",
-    required=True,
-    metavar="PLACE",
-    help="Folder of version folders, gs://, s3:// or pvc://CLAIM/PATH.",
-)
-@click.option("--output", default="deploy", show_default=True, help="Folder to write.")
-@click.option(
-    "--target",
-    type=click.Choice(["compose", "kubernetes", "kserve", "all"]),
-    default="all",
-    show_default=True,
-)
-@click.option("--gpu", is_flag=True, help="The GPU variant of each file.")
-@click.option(
-    "--server",
-    type=click.Choice(["tensorflow", "polymodal"]),
-    default="tensorflow",
-    show_default=True,
-    help="The stock tensorflow/serving, or the server of this package.",
-)
-@click.option("--force", is_flag=True, help="Overwrite files that were edited.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE")
-@_explained
-def deploy(
-    config: str,
-    models: str,
-    output: str,
-    target: str,
-    gpu: bool,
-    server: Any,
-    force: bool,
-    overrides: tuple[str, ...],
-) -> None:
-    """Write compose, Kubernetes and KServe files that serve a pushed model.
-
-    They follow the config's `serving:` section. What to type next is printed, and
-    stands in NEXT_STEPS.md.
-    """
-    from pipeline.deploy.plan import Models, Plan
-    from pipeline.deploy.write import TARGETS, write
-    from trainer.config import load
-
-    plan = Plan(load(config, overrides), Models(models), server, gpu)
-    targets = TARGETS if target == "all" else (target,)
-    written = write(plan, targets, Path(output), force)
-    click.echo(f"wrote {len(written)} files to {output}\n")
-    click.echo((Path(output) / "NEXT_STEPS.md").read_text(encoding="utf-8"), nl=False)
-
-
-@main.command(
-    context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    add_help_option=False,
-)
-@click.argument("flags", nargs=-1, type=click.UNPROCESSED)
-def playground(flags: tuple[str, ...]) -> None:
-    """Open a web page over a served model; takes the flags of serving.playground."""
-    from serving.playground import main as playground_main
-
-    sys.exit(playground_main(list(flags)))
-
-
-@main.command()
 @click.option("--port", "ports", multiple=True, type=int, default=(8500, 8501))
 @click.option("--path", default=".", show_default=True, help="Where runs will write.")
 def doctor(ports: tuple[int, ...], path: str) -> None:
@@ -316,6 +190,10 @@ def doctor(ports: tuple[int, ...], path: str) -> None:
     from pipeline.doctor import main as run_doctor
 
     sys.exit(run_doctor(ports, path))
+
+
+for command in cli_serving.COMMANDS:
+    main.add_command(command)
 
 
 if __name__ == "__main__":
