@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Any
 import grpc
 import numpy as np
 
+from benchmarks.client_threads import ClientThreads
 from benchmarks.server_process import ServerProcess, free_port
 from benchmarks.serving_load import PREDICT
 from benchmarks.serving_requests import predict_pb2
@@ -74,21 +74,16 @@ class Phase:
     slowest_ms: float
 
 
-class Clients:
+class Clients(ClientThreads):
     """Threads over one channel that check each answer; a context manager."""
 
     def __init__(self, addresses: Sequence[str], count: int) -> None:
         self._channel = channel(addresses)
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
+        super().__init__(count)
         self._versions: Counter[int] = Counter()
         self._failed: list[str] = []
         self._wrong: list[str] = []
         self._slowest = 0.0
-        self._threads = [
-            threading.Thread(target=self._work, args=(number,))
-            for number in range(count)
-        ]
 
     def _work(self, number: int) -> None:
         call = self._channel.unary_unary(PREDICT)
@@ -140,15 +135,8 @@ class Clients:
             self._slowest = 0.0
         return found
 
-    def __enter__(self) -> Clients:
-        for thread in self._threads:
-            thread.start()
-        return self
-
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__exit__()
         self._channel.close()
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 
+from benchmarks.client_threads import ClientThreads
 from benchmarks.serving_load import PREDICT
 
 
-class CheckedClients:
+class CheckedClients(ClientThreads):
     """Threads that ask for rows by turns and compare every answer.
 
     Each request carries its own row; an answer of another one is counted as wrong and
@@ -34,12 +34,7 @@ class CheckedClients:
         self._messages = messages
         self._is_right = is_right
         self._address = address
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._threads = [
-            threading.Thread(target=self._work, args=(number,))
-            for number in range(clients)
-        ]
+        super().__init__(clients)
 
     def _work(self, number: int) -> None:
         import grpc
@@ -61,13 +56,3 @@ class CheckedClients:
                     self.checked += 1
                     if not right:
                         self.wrong.append(row)
-
-    def __enter__(self) -> CheckedClients:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
