@@ -141,6 +141,45 @@ class MaskedMean(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("polymodal")
+class Centred(keras.layers.Layer):
+    """Vectors less their running mean over the rows of training that have one.
+
+    Call with float [batch, dim] and bool [batch], which rows have a vector; gives
+    float [batch, dim]. The mean is a weight that no gradient moves.
+    """
+
+    def __init__(self, momentum: float = 0.99, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.momentum = momentum
+
+    def build(self, x_shape: Any, there_shape: Any = None) -> None:
+        self.mean = self.add_weight(
+            name="mean",
+            shape=(int(x_shape[-1]),),
+            initializer="zeros",
+            trainable=False,
+            aggregation="mean",  # of the replicas
+        )
+
+    def call(self, x: Any, there: Any, training: bool = False) -> Any:
+        mean = ops.cast(self.mean, x.dtype)
+        if training:
+            weights = ops.cast(there, x.dtype)[:, None]
+            rows = ops.sum(weights)
+            found = ops.sum(weights * x, axis=0) / ops.maximum(rows, 1)
+            found = ops.where(rows > 0, found, mean)
+            kept = self.momentum * mean + (1 - self.momentum) * found
+            self.mean.assign(ops.cast(ops.stop_gradient(kept), self.mean.dtype))
+        return x - mean
+
+    def compute_output_shape(self, x_shape: Any, there_shape: Any = None) -> Any:
+        return x_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "momentum": self.momentum}
+
+
+@keras.saving.register_keras_serializable("polymodal")
 class AllTrue(keras.layers.Layer):
     """A mask of True for every token of [batch, sequence, dim]."""
 
@@ -254,6 +293,20 @@ class SpecAugment(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         own = {"frames": self.frames, "bins": self.bins, "shift": self.shift}
         return {**super().get_config(), **own}
+
+
+class Always(keras.layers.Layer):
+    """A layer that augments, at work without training too; the same layer, shared."""
+
+    def __init__(self, layer: keras.layers.Layer) -> None:
+        super().__init__(dtype=layer.dtype_policy, name=f"{layer.name}_always")
+        self.layer = layer
+
+    def call(self, x: Any) -> Any:
+        return self.layer(x, training=True)
+
+    def compute_output_spec(self, x: Any) -> Any:
+        return keras.KerasTensor(x.shape, x.dtype)
 
 
 @keras.saving.register_keras_serializable("polymodal")

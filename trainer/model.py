@@ -25,7 +25,13 @@ from trainer.features import (
 )
 from trainer.fusion import fusion
 from trainer.heads import heads
-from trainer.layers import Encoded, MissingToken, ModalityDropout, SpecAugment
+from trainer.layers import (
+    Always,
+    Encoded,
+    MissingToken,
+    ModalityDropout,
+    SpecAugment,
+)
 from trainer.modalities import Resources, modalities
 from trainer.modalities.text import TokenDropout
 from trainer.transfer import TransferError, other_vocabularies, restore
@@ -75,10 +81,23 @@ class Network:
 
         The layers and their weights are the trunk's; dropout is as it was.
         """
+        return self._seen_through(lambda layer, x: x)
+
+    @cached_property
+    def shaken(self) -> keras.Model:
+        """The trunk that augments without training too, for a guess over several views.
+
+        Call with `training=False`: then nothing drops out, and no input is hidden. The
+        layers and their weights are the trunk's.
+        """
+        return self._seen_through(lambda layer, x: Always(layer)(x))
+
+    def _seen_through(self, augment: Callable[[Any, Any], Any]) -> keras.Model:
+        """The trunk with something else in the place of each layer that augments."""
 
         def call(layer: Any, *arguments: Any, **named: Any) -> Any:
             if isinstance(layer, _AUGMENTING):
-                return arguments[0]
+                return augment(layer, arguments[0])
             return layer(*arguments, **named)
 
         return keras.models.clone_model(

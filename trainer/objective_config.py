@@ -172,7 +172,14 @@ class MixMatchObjective:
     head: str | None = option(
         None, "Head with one class per row; null = the first head."
     )
-    augmentations: int = option(2, "Views whose predictions are averaged to a guess.")
+    augmentations: int = option(
+        2, "Views of each row; their predictions are averaged to a guess."
+    )
+    anchor: bool = option(
+        False,
+        "True: a row is guessed from itself, not from its augmented views (ReMixMatch,"
+        " Berthelot et al. 2020): where those are much harder to tell.",
+    )
     temperature: float = option(0.5, "Of the sharpened guess; 1 = not sharpened.")
     alpha: float = option(0.75, "Of MixUp's Beta(alpha, alpha).")
     unlabelled_weight: float = option(

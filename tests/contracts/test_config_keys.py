@@ -978,7 +978,8 @@ def _objectives() -> dict[str, str]:
         "matching": ("test_matching", "pairs temperature"),
         "mixmatch": (
             "test_mixmatch",
-            "head augmentations temperature alpha unlabelled_weight ramp_up_epochs",
+            "head augmentations anchor temperature alpha unlabelled_weight"
+            " ramp_up_epochs",
         ),
         "pcl": (
             "test_pcl",

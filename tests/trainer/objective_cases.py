@@ -95,18 +95,27 @@ class StandIn:
     """A network of which the trunk is a function given, and a head's logits too.
 
     Args:
-        trunk: a batch -> what the real trunk gives.
+        trunk: a batch -> what the real trunk gives; asked in training or not.
         logits: what the trunk gives -> logits by head.
         shapes: of what the trunk gives.
+        shaken: a batch -> what the trunk that only augments gives.
     """
 
-    def __init__(self, trunk: Any, logits: Any, shapes: Mapping[str, Any]) -> None:
+    def __init__(
+        self, trunk: Any, logits: Any, shapes: Mapping[str, Any], shaken: Any = None
+    ) -> None:
         self._trunk, self._logits, self._shapes = trunk, logits, shapes
+        self._shaken = shaken
         self.asked: list[Any] = []
+        self.asked_at_rest: list[Any] = []
 
     def trunk(self, x: Any, training: bool) -> Any:
-        self.asked.append(x)
+        (self.asked if training else self.asked_at_rest).append(x)
         return self._trunk(x)
+
+    def shaken(self, x: Any, training: bool) -> Any:
+        assert not training
+        return self._shaken(x)
 
     def logits(self, seen: Any) -> Any:
         return self._logits(seen)

@@ -11,12 +11,16 @@ from tests.trainer import samples
 from tests.trainer.objective_cases import (
     RESOURCES,
     StandIn,
+    batch,
     config_of,
     float64,
     log_softmax,
+    of_inputs,
     softmax,
 )
 from trainer import config as c
+from trainer import encoder_config as e
+from trainer.model import build_network
 from trainer.objectives.mixmatch import MixMatch, Ramp, RampUp, sharpened
 
 RNG = np.random.default_rng(0)
@@ -24,8 +28,9 @@ ROWS = 5
 KERNEL = RNG.normal(0, 2, (4, 3))
 LABELS = np.array([0, 2, -1, 1, -1])
 KNOWN = np.array([1, 1, 0, 1, 0], bool)
-# One embedding of the first view, and of each further one.
+# One embedding of the first view, and of each further one; and of what is guessed by.
 VIEWS = RNG.normal(0, 1, (3, ROWS, 4))
+GUESSED = RNG.normal(0, 1, (3, ROWS, 4))
 Y = {
     "disease": tf.constant(LABELS),
     "disease_weight": tf.constant(KNOWN, tf.float32),
@@ -55,7 +60,8 @@ def mixmatch(partners: Any = None, **changes: Any) -> tuple[Any, Any]:
     )
     one: Any = MixMatch(option, config, RESOURCES)
     left = [seen(view) for view in VIEWS[1:]]
-    one.build(StandIn(lambda x: left.pop(0), logits, {}), {})
+    quiet = [seen(view) for view in GUESSED]
+    one.build(StandIn(lambda x: left.pop(0), logits, {}, lambda x: quiet.pop(0)), {})
     one.ramp.value.assign(1.0)
     if partners is not None:
         order, share = partners
@@ -101,7 +107,7 @@ def reference(
     order: np.ndarray, share: np.ndarray, views: int, temperature: float
 ) -> Any:
     """L_x and L_u over the views."""
-    guess = np.mean([softmax(VIEWS[k] @ KERNEL) for k in range(views)], axis=0)
+    guess = np.mean([softmax(GUESSED[k] @ KERNEL) for k in range(views)], axis=0)
     guess = guess ** (1 / temperature)
     guess /= guess.sum(1, keepdims=True)
     target = np.where(KNOWN[:, None], np.eye(3)[np.maximum(LABELS, 0)], guess)
@@ -129,6 +135,20 @@ def test_the_loss(views: int, temperature: float) -> None:
     assert len(one.network.asked) == views - 1
 
 
+def test_an_anchored_guess_is_of_the_row_as_it_is() -> None:
+    one, _ = mixmatch(anchor=True, augmentations=3)
+    guess = np.asarray(one.guess({}), np.float64)
+    assert len(one.network.asked_at_rest) == 1
+    # The stand-in's trunk gives VIEWS[1] first; sharpened by the square.
+    wanted = softmax(VIEWS[1] @ KERNEL) ** 2
+    np.testing.assert_allclose(guess, wanted / wanted.sum(1, keepdims=True), atol=1e-5)
+    plain, _ = mixmatch(augmentations=3)
+    mean = np.mean([softmax(z @ KERNEL) for z in GUESSED], axis=0) ** 2
+    got = np.asarray(plain.guess({}), np.float64)
+    np.testing.assert_allclose(got, mean / mean.sum(1, keepdims=True), atol=1e-5)
+    assert not plain.network.asked_at_rest
+
+
 def test_the_ramp_weighs_what_is_unlabelled() -> None:
     order, share = np.arange(10)[::-1].copy(), np.full(10, 0.75)
     labelled, unlabelled = reference(order, share, 2, 0.5)
@@ -154,6 +174,95 @@ def test_the_ramp_rises_with_the_epochs(epochs: int, values: list[float]) -> Non
     assert float(ramp.value) == 0
 
 
+def test_each_input_alone_learns_what_all_of_them_say() -> None:
+    """Of the views of which both partners have the input; weighted as the head says."""
+    head = c.replace(samples.DISEASE, auxiliary_weight=0.5)
+    inputs = (samples.NOTE, samples.VOICE)
+    option = c.MixMatchObjective(augmentations=1, ramp_up_epochs=0)
+    config = config_of("mixmatch", option, inputs=inputs, heads=(head,))
+    # The kernels of the fused embedding and of each input's own copy of the head.
+    kernels = {
+        key: RNG.normal(0, 1, (4, 3))
+        for key in ("disease", "disease_from_note", "disease_from_voice")
+    }
+    read = {"disease": "", "disease_from_note": "note_", "disease_from_voice": "voice_"}
+    views = {key: RNG.normal(0, 1, (ROWS, 4)) for key in ("", "note_", "voice_")}
+
+    def judged(given: Any) -> dict[str, Any]:
+        return {
+            key: given[f"{read[key]}embedding"] @ tf.constant(kernel, tf.float32)
+            for key, kernel in kernels.items()
+        }
+
+    given: Any = {
+        f"{key}embedding": tf.constant(z, tf.float32) for key, z in views.items()
+    }
+    given["shown"] = tf.ones((ROWS, 2), tf.bool)
+    quiet = {**given, "embedding": tf.constant(GUESSED[0], tf.float32)}
+    one: Any = MixMatch(option, config, RESOURCES)
+    one.build(StandIn(None, judged, {}, lambda x: quiet), {})
+    one.ramp.value.assign(1.0)
+    order, share = np.array([3, 4, 0, 1, 2]), np.array([0.5, 0.6, 0.7, 0.8, 0.9])
+    one.partners = lambda rows: (
+        tf.constant(order),
+        tf.constant(share[:, None], tf.float32),
+    )
+    present = {"note_": np.ones(ROWS, bool), "voice_": np.array([1, 1, 1, 0, 1], bool)}
+    x = {f"{key}present": tf.constant(there) for key, there in present.items()}
+    got = float(one.loss(x, Y, {**given, **judged(given)}, training=True))
+
+    guess = np.asarray(softmax(GUESSED[0] @ kernels["disease"]) ** 2)
+    guess /= guess.sum(1, keepdims=True)
+    target = np.where(KNOWN[:, None], np.eye(3)[np.maximum(LABELS, 0)], guess)
+    by = share[:, None]
+    target = by * target + (1 - by) * target[order]
+    wanted = 0.0
+    for key, kernel in kernels.items():
+        z = views[read[key]]
+        mixed = (by * z + (1 - by) * z[order]) @ kernel
+        there = present.get(read[key], np.ones(ROWS, bool))
+        there = there & there[order]
+        entropy = -(target * log_softmax(mixed)).sum(1)[there & KNOWN]
+        squared = ((target - softmax(mixed)) ** 2).mean(1)[there & ~KNOWN]
+        # Half of the mean of the two inputs.
+        weight = 1.0 if key == "disease" else 0.25
+        wanted += weight * (entropy.mean() + 10.0 * squared.mean())
+    # By voice are counted rows 1, 2 and 4: row 3 has none, and row 0 meets row 3.
+    assert got == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_guess_sees_every_input_and_no_dropout() -> None:
+    """The trunk that guesses augments, and does nothing else that training does."""
+    voice = c.replace(
+        samples.VOICE, mask_frames=0, mask_bins=0, shift_frames=0,
+        encoder=e.TransformerAudioEncoder(
+            layers=1, heads=1, hidden_dim=4, stride=4, dropout=0.5
+        ),
+    )  # fmt: skip
+    note = c.replace(samples.NOTE, token_dropout=0.5)
+    training = c.TrainingConfig(modality_dropout=0.5)
+    config = samples.clinic_config(
+        inputs=(voice, note), heads=(samples.DISEASE,), training=training
+    )
+    network = build_network(config, RESOURCES)
+    x, _ = batch(6)
+    x = of_inputs(x, config)
+    quiet = network.trunk(x, training=False)
+    views = [network.shaken(x, training=False) for _ in range(2)]
+    for view in views:
+        # The voice is not augmented here, so it is what it was; the note's tokens are.
+        np.testing.assert_allclose(
+            view["voice_embedding"], quiet["voice_embedding"], atol=1e-5
+        )
+        np.testing.assert_array_equal(view["shown"], quiet["shown"])
+    moved = [np.asarray(view["note_embedding"]) for view in views]
+    assert np.abs(moved[0] - np.asarray(quiet["note_embedding"])).max() > 1e-3
+    assert np.abs(moved[0] - moved[1]).max() > 1e-3
+    assert {v.path for v in network.shaken.weights} == {
+        v.path for v in network.trunk.weights
+    }
+
+
 def test_no_gradient_flows_into_a_guess() -> None:
     order, share = RNG.permutation(10), np.full(10, 0.6)
     z = tf.Variable(VIEWS[0], dtype=tf.float32)
@@ -166,7 +275,8 @@ def test_no_gradient_flows_into_a_guess() -> None:
             if kind == "given":
                 # The same with a target that is a constant from the start.
                 view = np.concatenate(VIEWS[:2])
-                guess = np.mean([softmax(v @ KERNEL) for v in VIEWS[:2]], axis=0) ** 2
+                guess = np.mean([softmax(v @ KERNEL) for v in GUESSED[:2]], axis=0)
+                guess = guess**2
                 guess /= guess.sum(1, keepdims=True)
                 truth = np.eye(3)[np.maximum(LABELS, 0)]
                 target = np.tile(np.where(KNOWN[:, None], truth, guess), (2, 1))

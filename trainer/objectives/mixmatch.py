@@ -11,7 +11,14 @@ import tensorflow as tf
 from keras import ops
 
 from trainer.config import MixMatchObjective
-from trainer.features import EMBEDDING, SHOWN, embedding_key, weight_key
+from trainer.features import (
+    EMBEDDING,
+    SHOWN,
+    auxiliary_key,
+    embedding_key,
+    present_key,
+    weight_key,
+)
 from trainer.modalities.base import Tensors
 from trainer.objectives._layers import Draws, mean_where
 from trainer.objectives.base import Objective
@@ -55,17 +62,28 @@ class RampUp(keras.callbacks.Callback):
 
 
 class MixMatch(Objective[MixMatchObjective]):
-    """L = L_x + ramp * unlabelled_weight * L_u (Berthelot et al. 2019).
+    """L = l(fused) + a mean_i l(input i alone), l = L_x + ramp * unlabelled_weight * L_u.
 
-    1. Guess: the mean of the head's softmax over K views of the row, which differ by
-       augmentation, dropout and modality dropout; sharpened with temperature T. A
-       labelled row keeps its label. No gradient flows into a guess.
-    2. Mix: all views, of labelled and unlabelled rows together, are mixed with a shuffle
-       of themselves: l ~ Beta(alpha, alpha), l' = max(l, 1 - l), z' = l' z_i + (1 - l')
-       z_j for the fused and each input's embedding z, and p' likewise. With l' a view
-       stays mostly what it was, so it stays labelled or unlabelled.
+    Berthelot et al. 2019, over embeddings:
+
+    1. Guess: the mean of the head's softmax over K augmented views of the row, with all
+       its inputs and nothing dropped; sharpened with temperature T. With `anchor` one
+       look at the row as it is takes their place (augmentation anchoring, ReMixMatch,
+       Berthelot et al. 2020). A labelled row keeps its label. No gradient flows into a
+       guess. (The paper's network has no dropout. With dropout in them, and with inputs
+       hidden, guesses are worth little more than the labels.)
+    2. Mix: K views of training, with augmentation, dropout and modality dropout, of
+       labelled and unlabelled rows together, are mixed with a shuffle of themselves: l ~
+       Beta(alpha, alpha), l' = max(l, 1 - l), z' = l' z_i + (1 - l') z_j for the fused
+       and each input's embedding z, and p' likewise. With l' a view stays mostly what it
+       was, so it stays labelled or unlabelled.
     3. L_x = mean over views of labelled rows of -sum_c p'_c log softmax(logits(z'))_c;
        L_u = mean over views of unlabelled rows of |p' - softmax(logits(z'))|^2 / classes.
+
+    The second term is there with the head's `auxiliary_weight` a, as in `supervised`: the
+    head's copy on each input alone learns what all inputs together say, on the views of
+    which both partners have the input. Where inputs err independently of each other,
+    one is a teacher to the other (co-training, Blum and Mitchell 1998).
 
     It takes the place of `supervised` for its head; class weights and label smoothing
     are that one's. On the selection split the loss is the cross-entropy of the labelled
@@ -95,11 +113,8 @@ class MixMatch(Objective[MixMatchObjective]):
             return mean_where(cross_entropy(truth, outputs[name]), labelled)
         seen = [outputs]
         for _ in range(views - 1):
-            view = self.network.trunk(x, training=True)
-            seen.append({**view, **self.network.logits(view)})
-        guess = sum(ops.softmax(view[name]) for view in seen) / views
-        guess = sharpened(guess, self.config.temperature)
-        target = ops.stop_gradient(ops.where(labelled[:, None], truth, guess))
+            seen.append(self.network.trunk(x, training=True))
+        target = ops.where(labelled[:, None], truth, self.guess(x))
         target, labelled = ops.tile(target, (views, 1)), ops.tile(labelled, (views,))
         other, share = self.partners(ops.shape(target)[0])
 
@@ -110,11 +125,39 @@ class MixMatch(Objective[MixMatchObjective]):
         keys = (*self.mixed, SHOWN)
         whole = {key: ops.concatenate([v[key] for v in seen], axis=0) for key in keys}
         whole |= {key: mix(whole[key]) for key in self.mixed}
-        logits, target = self.network.logits(whole)[name], mix(target)
+        logits, target = self.network.logits(whole), mix(target)
+        total = self._learned(target, logits[name], labelled, ops.ones_like(labelled))
+        if self.head.auxiliary_weight:
+            alone = []
+            for one in self.whole.inputs:
+                there = ops.tile(x[present_key(one.name)], (views,))
+                there = ops.logical_and(there, ops.take(there, other, axis=0))
+                own = logits[auxiliary_key(name, one.name)]
+                alone.append(self._learned(target, own, labelled, there))
+            total += self.head.auxiliary_weight * sum(alone) / len(alone)
+        return total
+
+    def guess(self, x: Tensors) -> Any:
+        """float32 [batch, classes]: the head's scores of the rows, sharpened."""
+        if self.config.anchor:
+            looks = [self.network.trunk]
+        else:
+            looks = [self.network.shaken] * self.config.augmentations
+        scores = []
+        for look in looks:
+            logits = self.network.logits(look(x, training=False))
+            scores.append(ops.softmax(logits[self.head.name]))
+        mean = sum(scores) / len(scores)
+        return ops.stop_gradient(sharpened(mean, self.config.temperature))
+
+    def _learned(self, target: Any, logits: Any, labelled: Any, counted: Any) -> Any:
+        """L_x + ramp * unlabelled_weight * L_u, over the views that are counted."""
+        given = ops.logical_and(counted, labelled)
+        guessed = ops.logical_and(counted, ops.logical_not(labelled))
         squared = ops.mean(ops.square(target - ops.softmax(logits)), axis=-1)
-        unlabelled = mean_where(squared, ops.logical_not(labelled))
         weight = self.config.unlabelled_weight * self.ramp.value
-        return mean_where(cross_entropy(target, logits), labelled) + weight * unlabelled
+        losses = mean_where(cross_entropy(target, logits), given)
+        return losses + weight * mean_where(squared, guessed)
 
     def partners(self, rows: Any) -> tuple[Any, Any]:
         """int32 [rows], a shuffle, and float32 [rows, 1], the share of the row itself."""
