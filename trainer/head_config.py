@@ -247,11 +247,13 @@ class RetrievalHead:
     temperature: float = option(
         0.07, "Where the learned temperature starts (CLIP's 0.07); it ends at 0.01."
     )
-    match: bool = option(
-        False,
-        "True adds the answer `NAME_match`: how likely the two inputs of a row belong"
-        " together, read off the fused embedding and learned by the objective"
-        " `matching`. Evaluation puts the nearest pairs in order by it once more.",
+    match: Literal["vectors", "fused"] | None = option(
+        None,
+        "Adds the answer `NAME_match`: how likely the two inputs of a row belong"
+        " together, learned by the objective `matching`. Evaluation puts the nearest"
+        " pairs in order by it once more. vectors = read off the two embeddings, less"
+        " what all of their kind have in common; fused = off the fused embedding too,"
+        " for sets much larger than a thousand pairs; null = no such answer.",
     )
     weight: float = option(1.0, "Weight of this head among the heads.")
 

@@ -56,7 +56,13 @@ FLAT: dict[str, Any] = {
 
 def changes(name: str) -> dict[str, Any]:
     """A config with two inputs for each objective: those it needs."""
-    return {**SMALL, "inputs": INPUTS.get(name, SMALL["inputs"])}
+    changed = {**SMALL, "inputs": INPUTS.get(name, SMALL["inputs"])}
+    if name == "supervised":
+        # With the head that keeps a running mean.
+        pair = tuple(one.name for one in changed["inputs"])
+        found = c.RetrievalHead("found", pair=pair, dim=4, match="fused")
+        changed["heads"] = (*changed["heads"], found)
+    return changed
 
 
 @pytest.fixture(scope="module")

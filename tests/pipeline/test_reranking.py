@@ -50,7 +50,7 @@ class Table:
         return out
 
 
-def config(*more: Any, match: bool = True) -> Config:
+def config(*more: Any, match: str | None = "vectors") -> Config:
     head = {"name": "m", "kind": "retrieval", "pair": ["photo", "note"], "match": match}
     return from_mapping(
         {
@@ -109,7 +109,7 @@ def test_it_is_judged_where_the_head_says_match() -> None:
     assert found["metrics"]["recall_at_1"] == pytest.approx(1 / 3)
     assert (
         "recall_at_1_reranked"
-        not in judge(config(match=False), Table(), WHOLE)["metrics"]
+        not in judge(config(match=None), Table(), WHOLE)["metrics"]
     )
     number = {"name": "y", "kind": "regression", "allow_missing": True}
     several = judge(config(number), Table(), WHOLE)["metrics"]

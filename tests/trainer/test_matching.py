@@ -150,7 +150,7 @@ def test_the_temperature_reaches_the_draw() -> None:
     np.testing.assert_array_equal(got, (alike - 9 * np.eye(30)).argmax(1))
 
 
-RETRIEVAL = c.RetrievalHead("found", pair=("facts", "note"), dim=3, match=True)
+RETRIEVAL = c.RetrievalHead("found", pair=("facts", "note"), dim=3, match="fused")
 
 
 def alike(heads: Any = (samples.DISEASE,), **objectives: Any) -> tuple[Any, Any, Any]:
@@ -203,5 +203,6 @@ def test_a_retrieval_head_that_matches_is_what_learns() -> None:
     # Right pairs are judged by what the head answers.
     found, fused = float64(outputs["found"]), float64(outputs["embedding"])
     a, b = found[:, : layer.dim], found[:, layer.dim : 2 * layer.dim]
-    logit = fused @ float64(kernel)[:, 0] + np.sum(a * b, -1) / layer.temperature
+    cosine = np.sum(a * b, -1)
+    logit = fused @ float64(kernel)[:, 0] + (cosine - 0.5) / layer.temperature
     np.testing.assert_allclose(found[:, -1], logit, atol=1e-5)

@@ -172,7 +172,8 @@ def test_a_second_copy_of_the_network_has_no_low_rank_matrices() -> None:
 
 
 def test_a_match_that_no_stage_teaches() -> None:
-    head = {"name": "m", "kind": "retrieval", "pair": ["photo", "note"], "match": True}
+    head = {"name": "m", "kind": "retrieval", "pair": ["photo", "note"]}
+    head["match"] = "vectors"
 
     def untaught(*stages: Any) -> list[str]:
         named = [{"name": f"s{i}", "objectives": one} for i, one in enumerate(stages)]

@@ -203,31 +203,47 @@ def test_shown_while_training() -> None:
 # ---- whether a pair belongs together
 
 
-def test_a_match_is_linear_in_the_fused_embedding_and_the_sides_products() -> None:
-    one = head(match=True)
-    assert one.size == 2 * DIM + 2
-    layer = one.layer("m_logits", Resources())
+def matched(match: str) -> tuple[Retrieval, Any, tuple[Any, ...]]:
+    """A head that judges matches, its layer, and what it reads; row 2 has no picture."""
+    one = head(match=match)
     given = seen([[True, True], [True, True], [False, True]])
     given["embedding"] = tf.constant(RNG.normal(0, 1, (3, 6)), tf.float32)
-    reads = one.reads(given, ["photo", "note"])
+    layer = one.layer("m_logits", Resources())
+    return one, layer, one.reads(given, ["photo", "note"])
+
+
+def normed(x: np.ndarray) -> np.ndarray:
+    return np.asarray(x / np.linalg.norm(x, axis=-1, keepdims=True))
+
+
+@pytest.mark.parametrize("match", ["vectors", "fused"])
+def test_a_match_is_linear_in_the_products_of_the_centred_vectors(match: str) -> None:
+    one, layer, reads = matched(match)
+    assert one.size == 2 * DIM + 2
     got = layer(*reads)
     assert got.shape == (3, one.size)
     plain = head().layer("plain", Resources())
     plain(*reads[:4])
     plain.set_weights(layer.get_weights()[:3])
     np.testing.assert_allclose(got[:, :-1], plain(*reads[:4]), atol=1e-6)
-    kernel = np.asarray(layer.judge.kernel, np.float64)[:, 0]
-    logit = np.asarray(given["embedding"], np.float64) @ kernel
+    fused = np.zeros(3)
+    if match == "fused":
+        kernel = np.asarray(layer.judge.kernel, np.float64)[:, 0]
+        fused = np.asarray(reads[4], np.float64) @ kernel
     # Untrained, the products count as their sum does, the cosine, over the temperature.
     a, b = np.split(np.asarray(got[:, : 2 * DIM], np.float64), 2, axis=1)
-    logit += np.sum(a * b, axis=1) / one.config.temperature
+    logit = fused + (np.sum(a * b, axis=1) - 0.5) / one.config.temperature
     np.testing.assert_allclose(got[:, -1], logit, atol=1e-5)
-    weights = RNG.normal(0, 1, (DIM, 1))
+    # Trained, of the vectors less what all have in common, at length 1 again.
+    weights, means = RNG.normal(0, 1, (DIM, 1)), RNG.normal(0, 0.2, (2, DIM))
     layer.agreement.kernel.assign(weights)
-    logit = (
-        np.asarray(given["embedding"], np.float64) @ kernel + (a * b) @ weights[:, 0]
-    )
+    layer.agreement.bias.assign([0.5])
+    for centre, mean in zip(layer.centred, means, strict=True):
+        centre.mean.assign(mean)
     got = layer(*reads)
+    np.testing.assert_allclose(got[:, :-1], plain(*reads[:4]), atol=1e-6)
+    products = normed(a - means[0]) * normed(b - means[1])
+    logit = fused + products @ weights[:, 0] + 0.5
     np.testing.assert_allclose(got[:, -1], logit, atol=1e-5)
     answers = one.answers(got, Resources())
     assert set(answers) == {"m_embedding_photo", "m_embedding_note", "m_match"}
@@ -236,9 +252,40 @@ def test_a_match_is_linear_in_the_fused_embedding_and_the_sides_products() -> No
     np.testing.assert_allclose(answers["m_match"], wanted, atol=1e-5)
 
 
+def test_the_judge_does_not_move_the_embeddings() -> None:
+    _, layer, reads = matched("vectors")
+    layer(*reads)
+    with tf.GradientTape() as tape:
+        match = layer(*reads, training=True)[:, -1]
+    sides = [side.kernel.value for side in layer.sides]
+    found = tape.gradient(match, [*sides, layer.agreement.kernel.value])
+    for slope in found[:2]:
+        assert not np.asarray(slope).any()
+    assert np.abs(np.asarray(found[2])).max() > 1e-3
+
+
+def test_what_all_have_in_common_is_a_running_mean_over_the_rows_that_are_there() -> (
+    None
+):
+    _, layer, reads = matched("vectors")
+    first = np.asarray(layer(*reads), np.float64)
+    for centre in layer.centred:
+        assert not np.asarray(centre.mean).any()  # nothing moves but in training
+    layer(*reads, training=True)
+    a, b = first[:, :DIM], first[:, DIM : 2 * DIM]
+    # From 0 by a hundredth; row 2 has no picture.
+    wanted = [0.01 * a[:2].mean(0), 0.01 * b.mean(0)]
+    for centre, mean in zip(layer.centred, wanted, strict=True):
+        np.testing.assert_allclose(centre.mean, mean, atol=1e-6)
+    nobody = (tf.zeros(3, tf.bool), tf.zeros(3, tf.bool))
+    layer(*reads[:2], *nobody, training=True)
+    for centre, mean in zip(layer.centred, wanted, strict=True):
+        np.testing.assert_allclose(centre.mean, mean, atol=1e-6)
+
+
 def test_a_match_changes_neither_loss_nor_embeddings() -> None:
     a, b = units(), units()
-    one, given = head(match=True), logits(a, b, 5.0)
+    one, given = head(match="vectors"), logits(a, b, 5.0)
     longer = tf.concat([given, tf.constant(RNG.normal(0, 9, (ROWS, 1)), tf.float32)], 1)
     loss = float(one.loss(LABELS, longer, Resources()))
     assert loss == pytest.approx(info_nce(a, b, 5.0), rel=1e-4)
@@ -249,7 +296,7 @@ def test_a_match_changes_neither_loss_nor_embeddings() -> None:
 
 
 def test_a_layer_with_a_match_is_saved_and_loaded(tmp_path: Path) -> None:
-    layer = head(match=True).layer("m_logits", Resources())
+    layer = head(match="fused").layer("m_logits", Resources())
     inputs = [keras.Input((n,)) for n in (5, 3)]
     inputs += [keras.Input((), dtype="bool") for _ in range(2)] + [keras.Input((6,))]
     model = keras.Model(inputs, layer(*inputs))

@@ -14,7 +14,7 @@ from keras import ops
 from trainer.config import RetrievalHead
 from trainer.features import EMBEDDING, SHOWN, embedding_key
 from trainer.heads.base import Head, Labels
-from trainer.layers import AtMost
+from trainer.layers import AtMost, Centred
 from trainer.modalities.base import Resources, Tensors
 
 _FAR = -1e9
@@ -29,18 +29,29 @@ class PairProjection(keras.layers.Layer):
     """Two embeddings -> two unit vectors of size `dim` and the scale, side by side.
 
     Call with float [batch, any] twice and bool [batch] twice, whether each is there;
-    gives [batch, 2 dim + 1]. What is absent becomes zeros. Called with the fused
-    embedding too, float [batch, any], it puts a logit behind all of it, that the two
-    belong together: linear in the fused embedding and in the products of the two unit
-    vectors' components, which begin as their likeness and learn what of it counts.
+    gives [batch, 2 dim + 1]. What is absent becomes zeros.
+
+    With `match` it puts a logit behind all of it, that the two belong together: linear
+    in the products of the components of the two unit vectors, which begin as their
+    likeness and learn what of it counts; and where the fused embedding, float [batch,
+    any], is given too, in that. For the logit the vectors are centred: what all have in
+    common makes some of them near to everything and says nothing of a pair (hubs;
+    Suzuki et al. 2013, "Centering similarity measures to reduce hubs").
     """
 
-    def __init__(self, dim: int, temperature: float, **kwargs: Any) -> None:
+    def __init__(
+        self, dim: int, temperature: float, match: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.dim, self.temperature = dim, temperature
+        self.dim, self.temperature, self.match = dim, temperature, match
 
     def build(
-        self, first_shape: Any, second_shape: Any, fused_shape: Any = None
+        self,
+        first_shape: Any,
+        second_shape: Any,
+        shown_shape: Any = None,
+        other_shape: Any = None,
+        fused_shape: Any = None,
     ) -> None:
         self.sides = [
             keras.layers.Dense(
@@ -56,43 +67,69 @@ class PairProjection(keras.layers.Layer):
             initializer=keras.initializers.Constant(-math.log(self.temperature)),
             constraint=AtMost(_MAX_LOG_SCALE),
         )
+        if not self.match:
+            return
+        units = (*first_shape[:-1], self.dim)
+        self.centred = [
+            Centred(dtype=self.dtype_policy, name=f"{name}_centred")
+            for name in ("first", "second")
+        ]
+        for one in self.centred:
+            one.build(units)
+        self.agreement = keras.layers.Dense(
+            1,
+            kernel_initializer=keras.initializers.Constant(1 / self.temperature),
+            # As likely as not at a cosine of a half.
+            bias_initializer=keras.initializers.Constant(-0.5 / self.temperature),
+            dtype=self.dtype_policy,
+            name="agreement",
+        )
+        self.agreement.build(units)
         if fused_shape is not None:
-            self.judge = keras.layers.Dense(1, dtype=self.dtype_policy, name="judge")
-            self.judge.build(fused_shape)
-            self.agreement = keras.layers.Dense(
-                1,
-                use_bias=False,
-                kernel_initializer=keras.initializers.Constant(1 / self.temperature),
-                dtype=self.dtype_policy,
-                name="agreement",
+            self.judge = keras.layers.Dense(
+                1, use_bias=False, dtype=self.dtype_policy, name="judge"
             )
-            self.agreement.build((*first_shape[:-1], self.dim))
+            self.judge.build(fused_shape)
 
     def call(
-        self, first: Any, second: Any, shown: Any, other: Any, fused: Any = None
+        self,
+        first: Any,
+        second: Any,
+        shown: Any,
+        other: Any,
+        fused: Any = None,
+        training: bool = False,
     ) -> Any:
-        units = []
-        for side, x, there in zip(
-            self.sides, (first, second), (shown, other), strict=True
-        ):
-            vector = side(x)
-            square = ops.sum(ops.square(vector), axis=-1, keepdims=True)
-            unit = vector * ops.rsqrt(ops.maximum(square, 1e-12))
-            units.append(ops.where(there[:, None], unit, 0.0))
-        scale = ops.zeros_like(units[0][:, :1]) + ops.exp(self.log_scale)
-        match: tuple[Any, ...] = ()
-        if fused is not None:
-            match = (self.judge(fused) + self.agreement(units[0] * units[1]),)
-        return ops.concatenate([*units, scale, *match], axis=-1)
+        present = (shown, other)
+        units = [
+            ops.where(there[:, None], _unit(side(x)), 0.0)
+            for side, x, there in zip(self.sides, (first, second), present, strict=True)
+        ]
+        parts = [*units, ops.zeros_like(units[0][:, :1]) + ops.exp(self.log_scale)]
+        if self.match:
+            # What makes a judge of them would make worse embeddings of them.
+            a, b = (
+                _unit(centre(ops.stop_gradient(unit), there, training=training))
+                for centre, unit, there in zip(
+                    self.centred, units, present, strict=True
+                )
+            )
+            logit = self.agreement(a * b)
+            parts.append(logit if fused is None else logit + self.judge(fused))
+        return ops.concatenate(parts, axis=-1)
 
-    def compute_output_shape(
-        self, first_shape: Any, second_shape: Any, fused_shape: Any = None
-    ) -> Any:
-        return (*first_shape[:-1], 2 * self.dim + (1 if fused_shape is None else 2))
+    def compute_output_shape(self, first_shape: Any, *others: Any) -> Any:
+        return (*first_shape[:-1], 2 * self.dim + (2 if self.match else 1))
 
     def get_config(self) -> dict[str, Any]:
-        own = {"dim": self.dim, "temperature": self.temperature}
+        own = {"dim": self.dim, "temperature": self.temperature, "match": self.match}
         return {**super().get_config(), **own}
+
+
+def _unit(x: Any) -> Any:
+    """The vectors at length 1, or 0."""
+    square = ops.sum(ops.square(x), axis=-1, keepdims=True)
+    return x * ops.rsqrt(ops.maximum(square, 1e-12))
 
 
 class Retrieval(Head[RetrievalHead]):
@@ -122,12 +159,18 @@ class Retrieval(Head[RetrievalHead]):
         pair = self.config.pair
         embeddings = [seen[embedding_key(name)] for name in pair]
         shown = [seen[SHOWN][:, inputs.index(name)] for name in pair]
-        fused = (seen[EMBEDDING],) if self.config.match else ()
+        fused = (seen[EMBEDDING],) if self.config.match == "fused" else ()
         return (*embeddings, *shown, *fused)
 
     def layer(self, name: str, resources: Resources) -> Any:
         one = self.config
-        return PairProjection(one.dim, one.temperature, dtype="float32", name=name)
+        return PairProjection(
+            one.dim,
+            one.temperature,
+            match=one.match is not None,
+            dtype="float32",
+            name=name,
+        )
 
     def _parts(self, logits: Any) -> tuple[Any, Any, Any]:
         """The two embeddings [batch, dim] and the scale [batch, 1]."""

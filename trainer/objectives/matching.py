@@ -30,7 +30,7 @@ class Matching(Objective[MatchingObjective]):
     are the vectors of `contrastive` in the same stage or those of the pair's retrieval
     head; without either nothing says what is alike, and all j are equally likely. The
     judge is a linear layer on the fused embedding, with all other inputs absent, or the
-    retrieval head's own (`match: true`). A pair of which modality dropout hides one does
+    retrieval head's own (`match`). A pair of which modality dropout hides one does
     not count, nor do rows without another to be mistaken for. Of several pairs, the
     mean.
     """
