@@ -154,11 +154,6 @@ def _retrieval(seed: int) -> dict[str, Config]:
             [f"seed={seed}", f"inputs.label.column=label_{language}"],
         )
         out[f"{language}: retrieval and matching"] = base
-        out[f"{language}: retrieval alone"] = replace(
-            base,
-            heads=(replace(base.heads[0], match=None),),
-            objectives=SUPERVISED,
-        )
     return out
 
 

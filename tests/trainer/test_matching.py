@@ -206,3 +206,34 @@ def test_a_retrieval_head_that_matches_is_what_learns() -> None:
     cosine = np.sum(a * b, -1)
     logit = fused @ float64(kernel)[:, 0] + (cosine - 0.5) / layer.temperature
     np.testing.assert_allclose(found[:, -1], logit, atol=1e-5)
+
+
+def test_a_judge_of_vectors_needs_no_pass_of_its_own() -> None:
+    """The loss is that of passes over the rearranged rows, and no pass is made."""
+    head = c.replace(RETRIEVAL, match="vectors")
+    one, _, _ = alike(heads=(samples.DISEASE, head))
+    objective: Any = one.objectives["matching"]
+    x = of_inputs(batch(5)[0], one.network.config)
+    # An input that is not there goes with the row that it is taken from.
+    x["note_present"] = tf.constant([True, False, True, True, True])
+    outputs = one(x, training=False)
+    order = tf.constant([2, 0, 1, 4, 3])
+    objective.negatives = lambda alike, valid: order
+    passed: list[Any] = []
+    trunk = one.network.trunk
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(one.network, name)
+
+        def trunk(self, x: Any, training: bool) -> Any:
+            passed.append(x)
+            return trunk(x, training=training)
+
+    objective.network = Counting()
+    got = float(objective.loss(x, {}, outputs, training=False))
+    assert not passed
+    objective._by_vectors = lambda pair: False
+    wanted = float(objective.loss(x, {}, outputs, training=False))
+    assert len(passed) == 2
+    assert got == pytest.approx(wanted, rel=1e-5)

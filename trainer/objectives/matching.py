@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from trainer.config import Config, MatchingObjective, RetrievalHead
-from trainer.features import EMBEDDING, SHOWN, present_key
+from trainer.features import EMBEDDING, SHOWN, embedding_key, present_key
 from trainer.heads import heads
 from trainer.modalities import modalities
 from trainer.modalities.base import Tensors
@@ -74,12 +74,15 @@ class Matching(Objective[MatchingObjective]):
             (0.0, None, self.negatives(alike, valid)),
             (0.0, self.negatives(ops.transpose(alike), valid), None),
         ):
-            if label and len(self.inputs) == 2:
+            at = {first: at_first, second: at_second}
+            if self._by_vectors(pair):
+                seen = self._rearranged(at, outputs)
+            elif label and len(self.inputs) == 2:
                 seen = outputs  # the very same rows
             else:
-                batch = self._taken(first, x, at_first)
-                batch |= self._taken(second, x, at_second)
-                batch |= self._absent(pair, x)
+                batch = self._absent(pair, x)
+                for name, rows in at.items():
+                    batch |= self._taken(name, x, rows)
                 seen = self.network.trunk(batch, training=training)
             logit = self._judged(pair, seen)
             losses.append(ops.softplus(logit) - label * logit)
@@ -128,6 +131,24 @@ class Matching(Objective[MatchingObjective]):
         return ops.all(
             ops.stack([seen[SHOWN][:, names.index(name)] for name in pair]), axis=0
         )
+
+    def _by_vectors(self, pair: Pair) -> bool:
+        """Whether the judge reads each input's own embedding and nothing else."""
+        head = self.retrieval[pair]
+        return head is not None and head.config.match == "vectors"
+
+    def _rearranged(self, at: Mapping[str, Any], outputs: Tensors) -> Tensors:
+        """What the stage's own pass gave, with inputs of other rows: no pass is needed."""
+        out = dict(outputs)
+        shown = ops.unstack(outputs[SHOWN], num=len(self.inputs), axis=1)
+        names = list(self.inputs)
+        for name, rows in at.items():
+            if rows is not None:
+                key, i = embedding_key(name), names.index(name)
+                out[key] = ops.take(outputs[key], rows, axis=0)
+                shown[i] = ops.take(shown[i], rows, axis=0)
+        out[SHOWN] = ops.stack(shown, axis=1)
+        return out
 
     def _taken(self, name: str, x: Tensors, at: Any) -> Tensors:
         """An input's tensors, of other rows where `at` names some."""
