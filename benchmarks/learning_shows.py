@@ -240,12 +240,16 @@ SHOWS = {
         _retrieval,
         {
             "recall@1": "recall_at_1",
-            "recall@1, re-ranked": "recall_at_1_reranked",
+            "re-ranked": "recall_at_1_reranked",
+            "mutual": "recall_at_1_mutual",
             "recall@10": "recall_at_10",
-            "recall@10, re-ranked": "recall_at_10_reranked",
+            "@10, re-ranked": "recall_at_10_reranked",
+            "@10, mutual": "recall_at_10_mutual",
         },
         "emoji, a picture and its name, the mean of both ways among the 165 pairs of"
-        " `val`, of families that are not in `train`. Chance: 0.006 and 0.061.",
+        " `val`, of families that are not in `train`. Chance: 0.006 and 0.061. Re-ranked:"
+        " the 16 nearest put in order by the matching head; mutual: by how likely either"
+        " picks the other, all queries known.",
     ),
     "all_labels": Show(
         "All labels",

@@ -1,8 +1,10 @@
 """Retrieval in two steps: the nearest by embedding, put in order by the matching head.
 
-An embedding is made of one side alone; whether two belong together, the model judges
-better when it sees both (Li et al. 2021, ALBEF). That costs a forward pass a pair, so
-only the nearest are judged.
+That costs a forward pass a pair, so only the nearest are judged (Li et al. 2021, ALBEF).
+A query alone orders its nearest by how well each matches it. Where all queries are known,
+as when two catalogues are joined, those that are found are asked too: a pair counts by
+p(j | i) p(i | j), each a softmax over the matches that were judged (dual softmax, Cheng et
+al. 2021). What matches everything is then nobody's choice.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ def reranked(config: Config, model: Any, rows: Iterable[Any]) -> dict[str, float
 
     Returns:
         `recall_at_1_reranked`, `_5`, `_10`, the mean of both ways, and each way's
-        (`recall_at_1_A_to_B_reranked`); called HEAD/METRIC where there are several
+        (`recall_at_1_A_to_B_reranked`); and `_mutual` in the place of `_reranked`, where
+        the rows' other queries are known. Called HEAD/METRIC where there are several
         heads. Rows that lack a side take no part.
     """
     rows = list(rows)
@@ -59,22 +62,43 @@ def _of_head(
         return {}
     near = a[both] @ b[both].T
     first, second = ([side[i] for i in both] for side in sides)
+    nearest = _nearest(near), _nearest(near.T)
+    judged = np.zeros(near.shape, bool)
+    np.put_along_axis(judged, nearest[0], True, axis=1)
+    np.put_along_axis(judged.T, nearest[1], True, axis=1)
+    pairs = np.argwhere(judged)
+    answers = model.predict([first[i] | second[j] for i, j in pairs])
+    match = np.zeros(near.shape)
+    match[judged] = [answer[f"{head.name}_match"] for answer in answers]
     found: dict[str, float] = {}
-    ways = {
-        f"{head.pair[0]}_to_{head.pair[1]}": (near, first, second),
-        f"{head.pair[1]}_to_{head.pair[0]}": (near.T, second, first),
-    }
-    for way, (likeness, queries, others) in ways.items():
-        ranks = _ranks(likeness, queries, others, model, f"{head.name}_match")
+    for kind, scores in (("reranked", match), ("mutual", _mutual(match, judged))):
+        ways = {
+            f"{head.pair[0]}_to_{head.pair[1]}": _ranks(near, nearest[0], scores),
+            f"{head.pair[1]}_to_{head.pair[0]}": _ranks(near.T, nearest[1], scores.T),
+        }
         for k in _RECALL_AT:
-            found[f"recall_at_{k}_{way}_reranked"] = float(np.mean(ranks <= k))
-    means = {
-        f"recall_at_{k}_reranked": float(
-            np.mean([found[f"recall_at_{k}_{way}_reranked"] for way in ways])
-        )
-        for k in _RECALL_AT
-    }
-    return {**means, **found}
+            each = {way: float(np.mean(ranks <= k)) for way, ranks in ways.items()}
+            found[f"recall_at_{k}_{kind}"] = float(np.mean(list(each.values())))
+            found |= {f"recall_at_{k}_{way}_{kind}": one for way, one in each.items()}
+    return found
+
+
+def _nearest(near: np.ndarray) -> np.ndarray:
+    """int [queries, at most NEAREST]: the nearest others of each query, nearest first."""
+    return np.argsort(-near, axis=1, kind="stable")[:, :NEAREST]
+
+
+def _mutual(match: np.ndarray, judged: np.ndarray) -> np.ndarray:
+    """p(j | i) p(i | j) of each pair that was judged, 0 of others.
+
+    Args:
+        match: float64 [rows, rows] in [0, 1], how likely i and j belong together.
+        judged: bool of the same shape.
+    """
+    sure = np.clip(match, 1e-7, 1 - 1e-7)
+    odds = np.where(judged, sure / (1 - sure), 0.0)
+    chosen = odds / odds.sum(axis=1, keepdims=True)
+    return np.asarray(chosen * odds / odds.sum(axis=0, keepdims=True))
 
 
 def _side(config: Config, name: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -83,30 +107,17 @@ def _side(config: Config, name: str, values: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in values.items() if k in keys}
 
 
-def _ranks(
-    near: np.ndarray,
-    queries: Sequence[dict[str, Any]],
-    others: Sequence[dict[str, Any]],
-    model: Any,
-    key: str,
-) -> np.ndarray:
+def _ranks(near: np.ndarray, nearest: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Rank of each query's own partner, from 1; equals count against it.
 
     Args:
         near: float64 [rows, rows], the cosine of query i and other j.
-        queries, others: what a row holds of either input.
-        key: the answer that says how well two match.
+        nearest: int [rows, any], those of each query that were judged.
+        scores: float64 [rows, rows], what puts them in order.
     """
-    count = min(NEAREST, len(near))
-    best = np.argsort(-near, axis=1, kind="stable")[:, :count]
-    answers = model.predict(
-        [queries[i] | others[j] for i, row in enumerate(best) for j in row]
-    )
-    match = np.array([answer[key] for answer in answers]).reshape(best.shape)
     own = np.diag(near)
     ranks = np.sum(near >= own[:, None], axis=1)  # its own place is the 1
-    for i, row in enumerate(best):
-        (at,) = np.nonzero(row == i)
-        if len(at):
-            ranks[i] = np.sum(match[i] >= match[i, at[0]])
-    return ranks
+    for i, row in enumerate(nearest):
+        if i in row:
+            ranks[i] = np.sum(scores[i, row] >= scores[i, i])
+    return np.asarray(ranks)

@@ -31,7 +31,8 @@ def row(values: dict[str, Any], labels: dict[str, Any], number: int = 0) -> Row:
 class Table:
     """Answers by the table; remembers the pairs that it was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, match: dict[tuple[str, str], float] = MATCH) -> None:
+        self.match = match
         self.asked: list[tuple[str, str]] = []
 
     def predict(self, rows: Any) -> list[dict[str, Any]]:
@@ -43,7 +44,7 @@ class Table:
                 {
                     "m_embedding_photo": PICTURES[pair[0]],
                     "m_embedding_note": TEXTS[pair[1]],
-                    "m_match": MATCH.get(pair, 0.0),
+                    "m_match": self.match.get(pair, 0.0),
                     "y": 0.0,
                 }
             )
@@ -86,12 +87,45 @@ def test_only_the_nearest_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Table()
     found = reranked(config(), model, WHOLE)
     pairs = model.asked[3:]
-    # By likeness; of equals the first: p2 has t1 and then t0, its own is third.
-    assert pairs[:6] == [
-        ("p0", "t0"), ("p0", "t1"), ("p1", "t0"), ("p1", "t1"), ("p2", "t1"), ("p2", "t0")
+    # The two nearest of each picture, of equals the first: t0 and t1 of all three. Of
+    # each text: p1 and p2 of t0, p2 and p1 of t1, p2 and p1 of t2. Each pair once.
+    assert pairs == [
+        ("p0", "t0"), ("p0", "t1"), ("p1", "t0"), ("p1", "t1"), ("p1", "t2"),
+        ("p2", "t0"), ("p2", "t1"), ("p2", "t2"),
     ]  # fmt: skip
     # p0 is not asked about t2 any more, and is first.
     assert found["recall_at_1_photo_to_note_reranked"] == pytest.approx(2 / 3)
+
+
+def test_where_all_queries_are_known_both_sides_choose() -> None:
+    """t0 matches everything: it goes to the one for which it is the best of both ways."""
+    table = {
+        ("p0", "t0"): 0.8,
+        ("p0", "t1"): 0.5,
+        ("p1", "t0"): 0.8,
+        ("p1", "t1"): 0.75,
+    }
+    found = reranked(config(), Table(table), WHOLE[:2])
+    # Alone p1 takes t0, and t0 cannot tell p0 from p1.
+    assert found["recall_at_1_photo_to_note_reranked"] == 0.5
+    assert found["recall_at_1_note_to_photo_reranked"] == 0.5
+    # Odds 4 and 1, 4 and 3. p1 and t0: 4/7 * 4/8 = 0.29; p1 and t1: 3/7 * 3/4 = 0.32;
+    # p0 and t0: 4/5 * 4/8 = 0.4.
+    assert found["recall_at_1_photo_to_note_mutual"] == 1.0
+    assert found["recall_at_1_note_to_photo_mutual"] == 1.0
+    assert found["recall_at_1_mutual"] == found["recall_at_10_mutual"] == 1.0
+
+
+def test_a_pair_that_was_not_judged_is_no_choice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reranking, "NEAREST", 1)
+    # p0 is nearest to t0, p1 to t0, p2 to t1; t0 to p1, t1 to p2, t2 to p2: of the own
+    # pairs only p0's is among its nearest, and p2 is among those of t2.
+    sure = dict.fromkeys(MATCH, 1.0)
+    found = reranked(config(), Table(sure), WHOLE)
+    assert found["recall_at_1_photo_to_note_mutual"] == pytest.approx(1 / 3)
+    assert found["recall_at_1_note_to_photo_mutual"] == pytest.approx(1 / 3)
 
 
 def test_rows_that_lack_a_side_take_no_part() -> None:
