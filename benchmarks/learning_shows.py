@@ -197,6 +197,9 @@ def _all_labels(seed: int) -> dict[str, Config]:
     }
     for name, fusion in fusions.items():
         out[f"{name} fusion"] = replace(base, fusion=fusion)
+    out["attention fusion, pre-trained and mixed"] = replace(
+        out["pre-trained and mixed"], fusion=fusions["attention"]
+    )
     for one in base.inputs:
         out[f"{one.name} alone"] = dataclasses.replace(
             base,
