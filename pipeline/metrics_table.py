@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _MAX_COLUMNS = 4
@@ -12,32 +12,62 @@ _MAX_COLUMNS = 4
 def metrics_tables(by_inputs: Mapping[str, Mapping[str, Any]]) -> Iterator[Any]:
     """One rich table for each head, or several where a head has many metrics.
 
+    Where it has very many, and few sets of inputs can be judged, each metric is a row.
+
     Args:
         by_inputs: names of inputs -> `examples` and metrics, as `evaluation.judge`
             gives them. Inputs that a head cannot be judged on are left out.
     """
-    from rich.table import Table
-
     heads: dict[str, list[str]] = {}
     for name in dict.fromkeys(n for one in by_inputs.values() for n in one):
         if name != "examples":
             heads.setdefault(name.rpartition("/")[0], []).append(name)
     for head, names in heads.items():
+        title = "metrics by inputs (eval split)"
+        title = f"{head}: {title}" if head else title
+        judged = {
+            subset: metrics
+            for subset, metrics in by_inputs.items()
+            if any(name in metrics for name in names)
+        }
+        if len(names) > 2 * _MAX_COLUMNS and len(judged) <= _MAX_COLUMNS:
+            yield _a_row_each(title, names, judged)
+            continue
         for start in range(0, len(names), _MAX_COLUMNS):
-            shown = names[start : start + _MAX_COLUMNS]
-            title = "metrics by inputs (eval split)"
-            table = Table(title=f"{head}: {title}" if head else title)
-            table.add_column("inputs", overflow="fold")
-            table.add_column("examples", justify="right")
-            for name in shown:
-                table.add_column(
-                    name.rpartition("/")[2], justify="right", overflow="fold"
-                )
-            for subset, metrics in by_inputs.items():
-                if any(name in metrics for name in shown):
-                    values = [_shown(metrics.get(name)) for name in shown]
-                    table.add_row(subset, str(metrics["examples"]), *values)
-            yield table
+            yield _a_column_each(title, names[start : start + _MAX_COLUMNS], judged)
+
+
+def _a_column_each(
+    title: str, names: Sequence[str], judged: Mapping[str, Mapping[str, Any]]
+) -> Any:
+    from rich.table import Table
+
+    table = Table(title=title)
+    table.add_column("inputs", overflow="fold")
+    table.add_column("examples", justify="right")
+    for name in names:
+        table.add_column(name.rpartition("/")[2], justify="right", overflow="fold")
+    for subset, metrics in judged.items():
+        if any(name in metrics for name in names):
+            values = [_shown(metrics.get(name)) for name in names]
+            table.add_row(subset, str(metrics["examples"]), *values)
+    return table
+
+
+def _a_row_each(
+    title: str, names: Sequence[str], judged: Mapping[str, Mapping[str, Any]]
+) -> Any:
+    from rich.table import Table
+
+    table = Table(title=title)
+    table.add_column("metric", overflow="fold")
+    for subset, metrics in judged.items():
+        column = f"{subset}\n{metrics['examples']} examples"
+        table.add_column(column, justify="right", overflow="fold")
+    for name in names:
+        values = [_shown(metrics.get(name)) for metrics in judged.values()]
+        table.add_row(name.rpartition("/")[2], *values)
+    return table
 
 
 def _shown(value: float | None) -> str:

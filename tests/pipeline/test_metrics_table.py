@@ -38,12 +38,24 @@ def test_each_head_has_its_own_and_only_inputs_that_judge_it() -> None:
     assert match[1:] == [["inputs", "examples", "recall_at_1"], ["a+b", "9", "0.2500"]]
 
 
-def test_many_metrics_are_several_tables() -> None:
-    metrics = {f"m{i}": i / 10 for i in range(12)}
-    tables = drawn({"a": {"examples": 3, **metrics}})
+METRICS = {f"m{i}": i / 10 for i in range(12)}
+
+
+def test_many_metrics_of_many_sets_of_inputs_are_several_tables() -> None:
+    tables = drawn({name: {"examples": 3, **METRICS} for name in "abcde"})
     assert [t[1][2:] for t in tables] == [
         [f"m{i}" for i in range(at, min(at + 4, 12))] for at in (0, 4, 8)
     ]
+    assert [row[0] for row in tables[2][2:]] == list("abcde")
+
+
+def test_many_metrics_of_few_are_a_row_each() -> None:
+    (table,) = drawn(
+        {"a": {"examples": 3, "m0": 1.0}, "a+b": {"examples": 2, **METRICS}}
+    )
+    assert table[1] == ["metric", "a\n3 examples", "a+b\n2 examples"]
+    assert table[2:4] == [["m0", "1.0000", "0.0000"], ["m1", "-", "0.1000"]]
+    assert len(table) == 2 + 12
 
 
 def test_they_fit_into_eighty_characters() -> None:
