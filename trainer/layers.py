@@ -141,45 +141,6 @@ class MaskedMean(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("polymodal")
-class Centred(keras.layers.Layer):
-    """Vectors less their running mean over the rows of training that have one.
-
-    Call with float [batch, dim] and bool [batch], which rows have a vector; gives
-    float [batch, dim]. The mean is a weight that no gradient moves.
-    """
-
-    def __init__(self, momentum: float = 0.99, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.momentum = momentum
-
-    def build(self, x_shape: Any, there_shape: Any = None) -> None:
-        self.mean = self.add_weight(
-            name="mean",
-            shape=(int(x_shape[-1]),),
-            initializer="zeros",
-            trainable=False,
-            aggregation="mean",  # of the replicas
-        )
-
-    def call(self, x: Any, there: Any, training: bool = False) -> Any:
-        mean = ops.cast(self.mean, x.dtype)
-        if training:
-            weights = ops.cast(there, x.dtype)[:, None]
-            rows = ops.sum(weights)
-            found = ops.sum(weights * x, axis=0) / ops.maximum(rows, 1)
-            found = ops.where(rows > 0, found, mean)
-            kept = self.momentum * mean + (1 - self.momentum) * found
-            self.mean.assign(ops.cast(ops.stop_gradient(kept), self.mean.dtype))
-        return x - mean
-
-    def compute_output_shape(self, x_shape: Any, there_shape: Any = None) -> Any:
-        return x_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "momentum": self.momentum}
-
-
-@keras.saving.register_keras_serializable("polymodal")
 class AllTrue(keras.layers.Layer):
     """A mask of True for every token of [batch, sequence, dim]."""
 
@@ -251,50 +212,6 @@ def pool_map(x: Any, dim: int, name: str, *, flatten: bool) -> Encoded:
     return Encoded(tokens, AllTrue(name=f"{name}_mask")(tokens), pooled)
 
 
-@keras.saving.register_keras_serializable("polymodal")
-class SpecAugment(keras.layers.Layer):
-    """Masks frames and bands and shifts in time, in training only (Park et al. 2019).
-
-    Call with standardized float [batch, frames, bins]: zero is the mean, and what
-    masked places are set to.
-    """
-
-    def __init__(
-        self, frames: int = 0, bins: int = 0, shift: int = 0, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.frames, self.bins, self.shift = frames, bins, shift
-        self.seed_generator = keras.random.SeedGenerator()
-
-    def _stripe(self, batch: Any, size: int, width: int) -> Any:
-        """bool [batch, size]: one stripe of random width up to `width`."""
-        seed = self.seed_generator
-        length = keras.random.uniform((batch, 1), maxval=width + 1.0, seed=seed)
-        start = keras.random.uniform((batch, 1), maxval=float(size), seed=seed)
-        at = ops.cast(ops.arange(size), "float32")[None]
-        return ops.logical_and(at >= start - length / 2, at < start + length / 2)
-
-    def call(self, x: Any, training: bool = False) -> Any:
-        if not training:
-            return x
-        batch, frames, bins = ops.shape(x)[0], x.shape[1], x.shape[2]
-        if self.shift:
-            by = keras.random.randint(
-                (batch, 1), -self.shift, self.shift + 1, seed=self.seed_generator
-            )
-            index = ops.clip(ops.arange(frames)[None] + by, 0, frames - 1)
-            x = ops.take_along_axis(x, index[..., None], axis=1)
-        if self.frames:
-            x = ops.where(self._stripe(batch, frames, self.frames)[..., None], 0.0, x)
-        if self.bins:
-            x = ops.where(self._stripe(batch, bins, self.bins)[:, None], 0.0, x)
-        return x
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"frames": self.frames, "bins": self.bins, "shift": self.shift}
-        return {**super().get_config(), **own}
-
-
 class Always(keras.layers.Layer):
     """A layer that augments, at work without training too; the same layer, shared."""
 
@@ -307,32 +224,3 @@ class Always(keras.layers.Layer):
 
     def compute_output_spec(self, x: Any) -> Any:
         return keras.KerasTensor(x.shape, x.dtype)
-
-
-@keras.saving.register_keras_serializable("polymodal")
-class BandNorm(keras.layers.Layer):
-    """Standardizes each mel band over the frames that hold sound; silence becomes 0.
-
-    Exact silence is padding, mostly: it would dominate the statistics of short
-    recordings, and the speech in them could then hardly be told from one another.
-
-    Call with float [batch, frames, bins], natural log; gives the same shape.
-    """
-
-    def __init__(self, silence: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.silence = silence
-        self.norm = keras.layers.BatchNormalization(
-            center=False, scale=False, name="norm"
-        )
-
-    def build(self, input_shape: Any) -> None:
-        self.norm.build(input_shape)
-
-    def call(self, x: Any, training: bool = False) -> Any:
-        heard = ops.any(x > self.silence + 1e-4, axis=-1)
-        x = self.norm(x, training=training, mask=heard)
-        return ops.where(heard[..., None], x, 0.0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "silence": self.silence}

@@ -30,9 +30,9 @@ from trainer.layers import (
     Encoded,
     MissingToken,
     ModalityDropout,
-    SpecAugment,
 )
 from trainer.modalities import Resources, modalities
+from trainer.modalities._spectrogram import SpecAugment
 from trainer.modalities.text import TokenDropout
 from trainer.transfer import TransferError, other_vocabularies, restore
 

@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 from trainer.config import ImageInput
-from trainer.layers import MaskedMean, MissingToken, ModalityDropout, SpecAugment
+from trainer.layers import MaskedMean, MissingToken, ModalityDropout
 from trainer.modalities._pictures import augmentation
+from trainer.modalities._spectrogram import SpecAugment
 from trainer.modalities.text import TokenDropout, TokenPairs
 
 

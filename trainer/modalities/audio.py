@@ -13,14 +13,13 @@ from trainer.decoding import decode_rows, decode_sound
 from trainer.encoder_config import ConvAudioEncoder, TransformerAudioEncoder
 from trainer.layers import (
     AllTrue,
-    BandNorm,
     Encoded,
     MaskedMean,
     PositionEmbedding,
-    SpecAugment,
     TransformerBlock,
     conv_stack,
 )
+from trainer.modalities._spectrogram import BandNorm, SpecAugment
 from trainer.modalities.base import Modality, Resources, Tensors
 from trainer.positions import StretchPositions
 
