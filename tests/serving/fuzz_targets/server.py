@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -13,10 +12,12 @@ import grpc
 import numpy as np
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from benchmarks.client_threads import ClientThreads
 from benchmarks.server_process import ServerProcess, free_port
 from tests.serving.fuzz_targets.messages import FORBIDDEN
 
 MAX_JSON_BYTES = 2**20
+_FRONTS = ("gRPC", "REST")
 
 
 @contextmanager
@@ -48,29 +49,26 @@ def fuzzed_server(base: Path, folder: Path) -> Iterator[ServerProcess]:
             assert forbidden not in log
 
 
-class Bystanders:
+class Bystanders(ClientThreads):
     """A gRPC and a REST caller, each of whose answers names its own request."""
 
     def __init__(self, server: ServerProcess) -> None:
-        self.answered = {"gRPC": 0, "REST": 0}
+        super().__init__(len(_FRONTS))
+        self.answered = dict.fromkeys(_FRONTS, 0)
         self.problems: list[str] = []
         self.slowest_s = 0.0
         self._server = server
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._go, args=("gRPC",)),
-            threading.Thread(target=self._go, args=("REST",)),
-        ]
 
-    def _go(self, front: str) -> None:
+    def _work(self, number: int) -> None:
+        front = _FRONTS[number]
         with grpc.insecure_channel(self._server.address) as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            for number in itertools.count(1):
+            for turn in itertools.count(1):
                 if self._stop.wait(0.02):
                     return
                 began = time.monotonic()
                 try:
-                    x = np.arange(number, number + 3, dtype=np.float32)
+                    x = np.arange(turn, turn + 3, dtype=np.float32)
                     found = self._grpc(stub, x) if front == "gRPC" else self._rest(x)
                     if found != (x / 2 + 2).tolist():
                         self.problems.append(f"{front}: {x.tolist()} gave {found}")
@@ -95,14 +93,7 @@ class Bystanders:
             rows = json.load(answer)["predictions"]
         return [row["y"] for row in rows]
 
-    def __enter__(self) -> "Bystanders":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+    def __exit__(self, *raised: object) -> None:
+        super().__exit__(*raised)
         assert not self.problems, self.problems[:3]
         assert min(self.answered.values()) > 0
