@@ -10,14 +10,14 @@ SOURCES := trainer pipeline serving scripts tests benchmarks setup.py
 PYTEST := $(BIN)/python -m pytest
 UV = $$(command -v uv || echo .uv/bin/uv)
 # Both locks come from setup.py; what is already pinned stays unless UPGRADE=1 is given.
-COMPILE = $(UV) pip compile setup.py --python-version 3.10 --generate-hashes \
+COMPILE = $(UV) pip compile setup.py --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --quiet \
 	$(if $(UPGRADE),--upgrade)
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: ## make .venv: Python 3.10, the locked packages, polymodal itself
+setup: ## make .venv: Python 3.11, the locked packages, polymodal itself
 	@./scripts/setup.sh
 
 setup-gpu: ## the same with CUDA libraries, for NVIDIA GPUs

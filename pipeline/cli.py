@@ -18,7 +18,7 @@ from pipeline import cli_serving
 from pipeline.explained import explained
 
 # TensorFlow's start-up notes (no GPU, CUDA factories) would drown our own lines, and so
-# would Google's libraries, which say on each import that Python 3.10 grows old.
+# would Google's libraries, which say on each import that Python 3.11 grows old.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 warnings.filterwarnings("ignore", "You are using a non-supported Python version")
 

@@ -65,11 +65,11 @@ def run(ports: Sequence[int] = (8500, 8501), path: str = ".") -> list[Check]:
 
 
 def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Check:
-    """Python is 3.10, the only version that the whole stack has wheels for."""
+    """Python is 3.11, the only version that the whole stack has wheels for."""
     found = ".".join(map(str, version)) + f" in {sys.prefix}"
-    if version[:2] == (3, 10):
+    if version[:2] == (3, 11):
         return Check("Python", True, found)
-    return Check("Python", False, found, "expected 3.10: install it, then make setup")
+    return Check("Python", False, found, "expected 3.11: install it, then make setup")
 
 
 def declared_ranges(project: str = "polymodal") -> dict[str, str]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv beside this repository's setup.py: Python 3.10, every package of the lock
+# Makes .venv beside this repository's setup.py: Python 3.11, every package of the lock
 # with its hash checked, then Polymodal itself, editable.
 #
 # A second call reuses the environment; a changed lock brings it up to date; one whose
@@ -31,7 +31,7 @@ die() {
 # Only programs that answer count: a pyenv shim is on the path for versions that are
 # not installed, and then fails when it is called.
 works() { "$1" -c "import sys; sys.exit(sys.version_info[:2] < ($2))" >/dev/null 2>&1; }
-is_310() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' >/dev/null 2>&1; }
+is_311() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; }
 
 # An environment that lost its pyvenv.cfg is a bare link to the Python it was made with:
 # installing "into" it would replace that Python's own packages.
@@ -40,7 +40,7 @@ is_environment() {
 import os, sys
 own = os.path.realpath(sys.argv[1])
 bare = sys.prefix == sys.base_prefix or os.path.realpath(sys.prefix) != own
-sys.exit(bare or sys.version_info[:2] != (3, 10))' "$venv" >/dev/null 2>&1
+sys.exit(bare or sys.version_info[:2] != (3, 11))' "$venv" >/dev/null 2>&1
 }
 
 # One at a time, held by what is started here as well. The script itself is the lock.
@@ -72,12 +72,12 @@ find_uv() {
 
 if ! uv="$(find_uv)"; then
     any_python=""
-    for candidate in python3.10 python3 python3.13 python3.12 python3.11 /usr/bin/python3; do
+    for candidate in python3.11 python3 python3.13 python3.12 /usr/bin/python3; do
         if works "$candidate" "3, 8"; then any_python="$candidate" && break; fi
     done
     [ -n "$any_python" ] || die "neither uv nor a working Python 3 is on the path" \
-        "install Python 3.10 (Debian, Ubuntu: apt-get install python3.10 python3.10-venv;" \
-        "pyenv: pyenv install 3.10), or uv (https://docs.astral.sh/uv), then: make setup"
+        "install Python 3.11 (Debian, Ubuntu: apt-get install python3.11 python3.11-venv;" \
+        "pyenv: pyenv install 3.11), or uv (https://docs.astral.sh/uv), then: make setup"
     say "uv $uv_version into .uv/ (with $any_python)"
     rm -rf .uv
     "$any_python" -m venv .uv || die "'$any_python -m venv' failed, see above" \
@@ -88,15 +88,15 @@ if ! uv="$(find_uv)"; then
     uv=".uv/bin/uv"
 fi
 
-# -- Python 3.10 -----------------------------------------------------------------------
-python="python3.10"
-if ! is_310 "$python"; then
-    say "no working python3.10 on the path: asking uv for one of its own"
-    "$uv" python install 3.10 || true
-    python="$("$uv" python find --python-preference only-managed 3.10 2>/dev/null)" && is_310 "$python" ||
-        die "no Python 3.10: 'python3.10' is not on the path or does not run, and uv could not download one" \
-            "install it (pyenv: pyenv install 3.10; Ubuntu: apt-get install python3.10 python3.10-venv;" \
-            "conda: conda create -n py310 python=3.10 and activate it), then: make setup" \
+# -- Python 3.11 -----------------------------------------------------------------------
+python="python3.11"
+if ! is_311 "$python"; then
+    say "no working python3.11 on the path: asking uv for one of its own"
+    "$uv" python install 3.11 || true
+    python="$("$uv" python find --python-preference only-managed 3.11 2>/dev/null)" && is_311 "$python" ||
+        die "no Python 3.11: 'python3.11' is not on the path or does not run, and uv could not download one" \
+            "install it (pyenv: pyenv install 3.11; Ubuntu: apt-get install python3.11 python3.11-venv;" \
+            "conda: conda create -n py311 python=3.11 and activate it), then: make setup" \
             "other versions do not do: TFX 1.16 and TensorFlow IO 0.37 set it (BUILD_NOTES.md)"
 fi
 
@@ -106,7 +106,7 @@ if [ -e "$venv" ]; then
     if [ -e "$unfinished" ]; then
         reason="its installation was cut short"
     elif ! is_environment; then
-        reason="it is not a working environment of Python 3.10"
+        reason="it is not a working environment of Python 3.11"
     elif [ -f "$stamp" ] && [ "$(head -n 1 "$stamp")" != "$PWD" ]; then
         # Scripts in bin/ hold the old folder's name.
         reason="it was moved or copied from another folder"
@@ -126,7 +126,7 @@ if [ ! -e "$venv" ]; then
 fi
 touch "$unfinished"
 rm -f "$stamp"
-is_environment || die "$PWD/$venv is not a virtual environment of Python 3.10 although it was just made" \
+is_environment || die "$PWD/$venv is not a virtual environment of Python 3.11 although it was just made" \
     "remove it (rm -rf .venv), then: make setup"
 
 say "packages of $lock (about 300, 3.5 GB; a few minutes on a good line)"

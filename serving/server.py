@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DRAIN_SECONDS", "ModelServer", "main"]
 
-# Google's libraries say on each import that Python 3.10 grows old.
+# Google's libraries say on each import that Python 3.11 grows old.
 warnings.filterwarnings("ignore", "You are using a non-supported Python version")
 
 

@@ -44,7 +44,7 @@ def test_another_python_fails() -> None:
     check = doctor.check_python((3, 12, 1))
     assert not check.ok
     assert check.found.startswith("3.12.1")
-    assert "expected 3.10" in check.advice
+    assert "expected 3.11" in check.advice
 
 
 def test_an_occupied_port_fails_and_is_free_again_afterwards() -> None:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 UV = """#!/bin/bash
 echo "$*" >>calls
 case "$1" in
-    venv) python3.10 -m venv --without-pip "${@: -1}" ;;
+    venv) python3.11 -m venv --without-pip "${@: -1}" ;;
     pip) [ ! -e fail ] ;;
 esac
 """
@@ -30,8 +30,8 @@ class Clone:
         (self.path / "requirements.lock").write_text("numpy==1\n")
         (self.path / "requirements-gpu.lock").write_text("numpy==1\ncuda==1\n")
         self.tool("uv", UV)
-        base = Path(sys.base_prefix, "bin", "python3.10")
-        self.tool("python3.10", f'#!/bin/sh\nexec "{base}" "$@"\n')
+        base = Path(sys.base_prefix, "bin", "python3.11")
+        self.tool("python3.11", f'#!/bin/sh\nexec "{base}" "$@"\n')
 
     def tool(self, name: str, text: str) -> None:
         (self.tools / name).write_text(text)
@@ -99,7 +99,7 @@ def test_nothing_is_installed_into_the_python_behind_a_broken_environment(
     # And where uv makes no environment, nothing is installed at all.
     shutil.rmtree(clone.path / ".venv")
     bare = '#!/bin/bash\necho "$*" >>calls\nmkdir -p .venv/bin\n'
-    clone.tool("uv", bare + 'ln -s "$(command -v python3.10)" .venv/bin/python\n')
+    clone.tool("uv", bare + 'ln -s "$(command -v python3.11)" .venv/bin/python\n')
     refused = clone.setup()
     assert refused.returncode == 1
     assert "is not a virtual environment" in refused.stderr
@@ -127,8 +127,8 @@ def test_the_gpu_lock_stays_until_it_is_changed_back(clone: Clone) -> None:
 
 
 def test_without_python_3_10_the_message_says_what_to_install(clone: Clone) -> None:
-    clone.tool("python3.10", "#!/bin/sh\nexit 127\n")
+    clone.tool("python3.11", "#!/bin/sh\nexit 127\n")
     failed = clone.setup()
     assert failed.returncode == 1
-    assert "pyenv install 3.10" in failed.stderr
+    assert "pyenv install 3.11" in failed.stderr
     assert clone.calls() == ["python install", "python find"]

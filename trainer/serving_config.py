@@ -183,7 +183,7 @@ class ImagesConfig:
     )
     tensorflow_gpu: str = option("tensorflow/serving:2.16.1-gpu", "The same with CUDA.")
     python: str = option(
-        "python:3.10-slim", "What the polymodal server is installed into and runs on."
+        "python:3.11-slim", "What the polymodal server is installed into and runs on."
     )
     package: str | None = option(
         "polymodal",

@@ -229,7 +229,7 @@ OURS: list[tuple[dict[str, Any], Callable[[Files], Any], Any, Any]] = [
     ({"request_log": {"sampling_rate": 1.0, "redact_inputs": ["face", "voice"]}},
      flag("request_log_redact_inputs"), None, "face,voice"),
     ({"images": {"python": "mine:3"}}, compose("model-server/image"),
-     "python:3.10-slim", "mine:3"),
+     "python:3.11-slim", "mine:3"),
     ({"images": {"package": "https://wheels/polymodal.whl"}}, installed, ["polymodal"],
      ["https://wheels/polymodal.whl"]),
     ({"images": {"package": None}}, installed, ["polymodal"], []),

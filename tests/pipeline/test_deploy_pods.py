@@ -58,7 +58,7 @@ def test_gpu(files: dict[str, str], variant: Variant) -> None:
             assert amounts.get("nvidia.com/gpu") == ("1" if gpu else None)
     images = {container["image"], runtime["containers"][0]["image"], service["image"]}
     stock = "tensorflow/serving:2.16.1-gpu" if gpu else "tensorflow/serving:2.16.1"
-    assert images == {stock if variant[0] == "tensorflow" else "python:3.10-slim"}
+    assert images == {stock if variant[0] == "tensorflow" else "python:3.11-slim"}
     taint = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     assert deployment["spec"].get("tolerations") == (taint if gpu else None)
     assert runtime.get("tolerations") == (taint if gpu else None)
