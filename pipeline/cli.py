@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import warnings
 from pathlib import Path
 
 import click
@@ -16,11 +15,11 @@ from rich.console import Console
 
 from pipeline import cli_serving
 from pipeline.explained import explained
+from serving import library_notes
 
-# TensorFlow's start-up notes (no GPU, CUDA factories) would drown our own lines, and so
-# would Google's libraries, which say on each import that Python 3.11 grows old.
+# TensorFlow's start-up notes (no GPU, CUDA factories) would drown our own lines.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-warnings.filterwarnings("ignore", "You are using a non-supported Python version")
+library_notes.silence()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ class Report:
 def write_json(report: Report, path: str) -> None:
     """Writes the report; it appears whole."""
     found = dataclasses.asdict(report)
-    moment = datetime.fromtimestamp(report.time, timezone.utc)
+    moment = datetime.fromtimestamp(report.time, UTC)
     found["time"] = moment.isoformat(timespec="seconds")
     found["drift"] = report.drifted
     part = Path(f"{path}.part")

@@ -18,12 +18,10 @@ from tensorflow_serving.apis import (
 )
 
 from serving.handlers import Call, Handlers
+from serving.service_descriptors import MODEL_SERVICE, PREDICTION_SERVICE
 from serving.status import MAX_DETAILS, ServingError
 
 _log = logging.getLogger(__name__)
-
-PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
-MODEL_SERVICE = "tensorflow.serving.ModelService"
 
 # From a request's bytes to the answer's.
 _Handle = Callable[[bytes, Call], Awaitable[bytes]]

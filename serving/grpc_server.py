@@ -9,19 +9,13 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-# Reflection describes what is imported.
-from tensorflow_serving.apis import (  # noqa: F401
-    model_service_pb2,
-    prediction_service_pb2,
-)
-
-from serving import grpc_api, tls
+from serving import grpc_api, service_descriptors, tls
 from serving.handlers import Handlers
 from serving.health import Health
 from serving.options import TlsOptions
 from serving.tokens import TokenInterceptor, Tokens
 
-_SERVICES = (grpc_api.PREDICTION_SERVICE, grpc_api.MODEL_SERVICE)
+_SERVICES = (service_descriptors.PREDICTION_SERVICE, service_descriptors.MODEL_SERVICE)
 _LAME_DUCK_SECONDS = 0.5
 _HEALTH_SERVICE = "grpc.health.v1.Health"
 
@@ -98,6 +92,7 @@ class GrpcServer:
             self._health = Health(("", *_SERVICES), handlers.models.ready)
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
             names.append(_HEALTH_SERVICE)
+        service_descriptors.add_to_pool()
         reflection.enable_server_reflection(names, self._server)
         self._tls = options.tls
         self.port = self._listen(f"{host}:{port}")

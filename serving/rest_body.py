@@ -68,7 +68,7 @@ async def read(request: web.BaseRequest, limit: int) -> bytearray:
 async def _next(content: StreamReader) -> bytes:
     try:
         return await asyncio.wait_for(content.readany(), IDLE_SECONDS)
-    except asyncio.TimeoutError as error:
+    except TimeoutError as error:
         raise BodyError(
             408,
             grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -5,9 +5,9 @@ a folder for each version; or inside a process, with `ModelServer`.
 """
 
 import sys
-import warnings
 from typing import TYPE_CHECKING, Any
 
+from serving import library_notes
 from serving.command import main
 
 if TYPE_CHECKING:
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DRAIN_SECONDS", "ModelServer", "main"]
 
-# Google's libraries say on each import that Python 3.11 grows old.
-warnings.filterwarnings("ignore", "You are using a non-supported Python version")
+library_notes.silence()
 
 
 def __getattr__(name: str) -> Any:

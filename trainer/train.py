@@ -153,6 +153,8 @@ def train(
                 validation_data=selection_data,
                 epochs=one.epochs,
                 callbacks=callbacks,
+                # The data set has drawn its order already; Keras warns otherwise.
+                shuffle=False,
                 verbose=0,
             )
         _draw(config, model, selection_data or train_data, log_dir)

@@ -135,7 +135,9 @@ def fitted(one: Learner, epochs: int, **settings: Any) -> list[float]:
     one.compile(keras.optimizers.Adam(0.01), **settings)
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
     callbacks = [k for o in one.objectives.values() for k in o.callbacks(data)]
-    history = one.fit(data, epochs=epochs, verbose=0, callbacks=callbacks)
+    history = one.fit(
+        data, epochs=epochs, verbose=0, callbacks=callbacks, shuffle=False
+    )
     losses: list[float] = history.history["loss"]
     assert np.isfinite(losses).all()
     return losses
@@ -201,7 +203,9 @@ def stepped(name: str, devices: int) -> list[list[float]]:
     x = of_inputs(x, one.network.config)
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
     callbacks = [k for o in one.objectives.values() for k in o.callbacks(data)]
-    history = one.fit(data, epochs=2, verbose=0, callbacks=callbacks).history
+    history = one.fit(
+        data, epochs=2, verbose=0, callbacks=callbacks, shuffle=False
+    ).history
     flat = [np.asarray(v).ravel() for v in one.weights if "seed" not in v.path]
     return [history["loss"], np.concatenate(flat).astype(float).tolist()]
 
