@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from pipeline.files import exists, open_binary
-from trainer.config import Config, UserError
+from pipeline.manifest_header import (
+    Header,
+    has_surrogate,
+    read_header,
+    wrong_count,
+)
+from pipeline.manifest_header import ManifestError as ManifestError
+from trainer.config import Config
 from trainer.features import features, labels_of, slice_columns
 from trainer.schema import nearest
 
@@ -23,10 +30,6 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 _MAX_CELL_CHARACTERS = 16 * 1024 * 1024
 _PARQUET_BATCH_ROWS = 256
 _BOM = b"\xef\xbb\xbf"
-
-
-class ManifestError(UserError, ValueError):
-    """A manifest that cannot be used: what is wrong, where, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,11 @@ class Manifest:
                 " per example)."
             )
         self._first = 0
+        self._header = Header(())
         self.columns: tuple[str, ...] | None = None
         if self.suffix in (".csv", ".tsv"):
-            self.columns = self._read_header()
+            self._header = self._read_header()
+            self.columns = self._header.columns
         elif self.suffix == ".parquet":
             with open_binary(self.path) as file:
                 self.columns = tuple(_parquet(file, self.path).schema_arrow.names)
@@ -109,35 +114,22 @@ class Manifest:
         csv.field_size_limit(_MAX_CELL_CHARACTERS)
         return csv.reader(lines, delimiter="\t" if self.suffix == ".tsv" else ",")
 
-    def _read_header(self) -> tuple[str, ...]:
+    def _read_header(self) -> Header:
         with open_binary(self.path) as file:
             lines = _Lines(file, 0)
+            reader = self._reader(lines)
             try:
-                names = next(self._reader(lines), None)
+                names = next(reader, None)
             except csv.Error as error:
                 raise ManifestError(
                     f"{self.path}: row 1: {error}; save it as UTF-8."
                 ) from None
             self._first = lines.consumed
-        if not names or not any(n.strip() for n in names):
-            raise ManifestError(
-                f"{self.path}: the first line must name the columns. Received:"
-                " nothing there."
-            )
-        if any(_has_surrogate(n) for n in names) or "\x00" in "".join(names):
-            raise ManifestError(f"{self.path}: not UTF-8 text; save it as UTF-8.")
-        names = [n.strip() for n in names]
-        twice = sorted({n for n in names if names.count(n) > 1})
-        if twice or "" in names:
-            raise ManifestError(
-                f"{self.path}: every column needs a name of its own."
-                f" {'Twice: ' + ', '.join(twice) if twice else 'One is empty.'}"
-            )
-        if len(names) == 1 and ";" in names[0]:
-            raise ManifestError(
-                f"{self.path}: seems to use semicolons; separate columns by commas."
-            )
-        return tuple(names)
+            try:
+                second = next(reader, None)
+            except csv.Error:
+                second = None  # The row is set aside when it is read.
+        return read_header(self.path, names, second)
 
     def _csv(self, start: Start) -> Iterator[Record]:
         assert self.columns is not None
@@ -162,16 +154,12 @@ class Manifest:
                 number += 1
 
     def _named(self, cells: list[str]) -> dict[str, Any] | BadRow:
-        assert self.columns is not None
-        if len(cells) != len(self.columns):
-            return BadRow(
-                "malformed_csv",
-                f"expected {len(self.columns)} cells as in the header (is a quote or a"
-                f" comma missing?). Received: {len(cells)}",
-            )
-        if any(_has_surrogate(cell) for cell in cells):
+        header = self._header
+        if len(cells) != header.cells:
+            return BadRow("malformed_csv", wrong_count(header.cells, cells))
+        if any(has_surrogate(cell) for cell in cells):
             return BadRow("not_utf8", "not UTF-8 text; save the manifest as UTF-8.")
-        return dict(zip(self.columns, cells, strict=True))
+        return dict(zip(header.columns, cells[header.index :], strict=True))
 
     def _json_lines(self, start: Start) -> Iterator[Record]:
         with open_binary(self.path) as file:
@@ -283,10 +271,6 @@ def _unwrapped(cell: Any) -> Any:
     if isinstance(cell, dict) and set(cell) == {"bytes", "path"}:
         return cell["bytes"] or cell["path"]
     return [_unwrapped(one) for one in cell] if isinstance(cell, list) else cell
-
-
-def _has_surrogate(text: str) -> bool:
-    return not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _parquet(file: BinaryIO, path: str) -> Any:

@@ -94,6 +94,27 @@ def test_a_csv_row_with_missing_cells_or_other_bytes_is_one_bad_row(
         ("m.csv", b"\n1,2\n", "first line must name the columns"),
         ("m.csv", b"id,id\n", "Twice: id"),
         ("m.csv", b"id;text\n", "seems to use semicolons"),
+        ("m.csv", b"id\ttext\n1\ta\n", r"seems to use tabs; let its name end in .tsv"),
+        ("m.tsv", b"id,text\n1,a\n", r"seems to use commas; let its name end in .csv"),
+        ("m.csv", b"id|text\n1|a\n", "seems to use vertical bars"),
+        (
+            "m.csv",
+            b"id,text,\n1,a,\n",
+            r"Column 3 of 3 \(behind 'text'\) has none.*end no",
+        ),
+        (
+            "m.csv",
+            b"id,,text\n1,b,a\n",
+            r"Column 2 of 3 \(behind 'id'\) has none; name it",
+        ),
+        ("m.csv", b"sep=,\nid,text\n1,a\n", r"line 1 is a note to Excel \('sep=,?'\)"),
+        ("m.csv", b"sep=;\nid;text\n1;a\n", r"line 1 is a note to Excel \('sep=;'\)"),
+        (
+            "m.csv",
+            b"# of 2024\nid,text\n1,a\n",
+            r"seems to be a comment \('# of 2024'\)",
+        ),
+        ("m.csv", b"# of a, b\nid,text,y\n", r"seems to be a comment \('# of a,b'\)"),
         ("m.csv", "id,text\n".encode("utf-16"), "save it as UTF-8"),
         ("m.parquet", b"no parquet", "not a Parquet file"),
     ],
@@ -153,3 +174,33 @@ def test_a_url_is_read_through_gfile(tmp_path: Path) -> None:
     assert [cells for _, cells in rows(f"file://{path}")] == ROWS
     path = write_parquet(tmp_path / "m.parquet", ROWS)  # type: ignore[arg-type]
     assert [cells for _, cells in rows(f"file://{path}")] == ROWS
+
+
+def test_the_row_numbers_that_pandas_writes_are_read_past(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(",text,y\n0,a,1\n1,b,2\n2,c\n", encoding="utf-8")
+    manifest = Manifest(str(path))
+    assert manifest.columns == ("text", "y")
+    assert [record.cells for record in manifest.records()] == [
+        {"text": "a", "y": "1"},
+        {"text": "b", "y": "2"},
+        BadRow(
+            "malformed_csv",
+            "expected 3 cells as in the header (is a quote or a comma missing?)."
+            " Received: 2",
+        ),
+    ]
+
+
+def test_a_blank_before_a_quote_is_named_as_the_reason(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text('id, text, y\n1, "red, blue", 2\n#,note\n', encoding="utf-8")
+    quoted, comment = [cells.message for _, cells in rows(str(path))]  # type: ignore[union-attr]
+    assert quoted == (
+        "expected 3 cells as in the header (a blank before a quote? A quoted cell"
+        " begins right behind the comma). Received: 4"
+    )
+    assert "(a comment? There are none in a manifest)" in comment
+    # A column may be called #.
+    path.write_text("#,text\n1,a\n", encoding="utf-8")
+    assert Manifest(str(path)).columns == ("#", "text")
