@@ -25,6 +25,7 @@ _DEVICES = (
     "import json, tensorflow as tf; print(json.dumps([tf.__version__, "
     "[d.name for d in tf.config.list_physical_devices()]]))"
 )
+_IMPORTS = "from pipeline.doctor_imports import main; main()"
 _TENSORFLOW_IO = (
     "import json, tensorflow_io as io; "
     "io.audio.decode_flac; from tensorflow_io.python.ops import core_ops; "
@@ -50,7 +51,7 @@ class Check:
 
 
 def run(ports: Sequence[int] = (8500, 8501), path: str = ".") -> list[Check]:
-    """Looks at the machine; changes nothing. Takes about half a minute.
+    """Looks at the machine; changes nothing. Takes half a minute to a minute.
 
     Args:
         ports: TCP ports that the model server is to listen on.
@@ -61,7 +62,7 @@ def run(ports: Sequence[int] = (8500, 8501), path: str = ".") -> list[Check]:
     """
     checks = [check_python(), *check_packages(), check_espeak(), check_installers()]
     checks += [check_disk(path), check_memory(), *map(check_port, ports)]
-    return [*checks, check_devices(), check_tensorflow_io()]
+    return [*checks, check_devices(), check_tensorflow_io(), check_imports()]
 
 
 def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Check:
@@ -134,6 +135,19 @@ def check_tensorflow_io(
     if isinstance(answer, Check):
         return answer
     return Check("tensorflow-io", True, f"{answer}, native operations load")
+
+
+def check_imports(code: str = _IMPORTS, timeout_s: float = PROBE_SECONDS) -> Check:
+    """Every module that the code and the README's commands use can be imported."""
+    answer = _probe("imports", code, timeout_s)
+    if isinstance(answer, Check):
+        return answer
+    if not answer["failed"]:
+        return Check("imports", True, f"all {answer['tried']} modules")
+    reasons = [f"{name} ({reason})" for name, reason in answer["failed"].items()]
+    return Check(
+        "imports", False, "; ".join(reasons), f"rm -rf .venv, then {_REINSTALL}"
+    )
 
 
 def check_espeak() -> Check:

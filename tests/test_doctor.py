@@ -1,10 +1,11 @@
 import importlib.metadata
+import json
 import socket
 from pathlib import Path
 
 import pytest
 
-from pipeline import doctor
+from pipeline import doctor, doctor_imports
 
 
 def test_this_environment_has_every_declared_dependency() -> None:
@@ -94,6 +95,47 @@ def test_a_library_that_does_not_load_or_hangs_fails() -> None:
     assert "AVX" in killed.advice
 
 
+def test_what_the_code_imports_is_read_from_the_code(tmp_path: Path) -> None:
+    for package in doctor_imports.PACKAGES:
+        (tmp_path / package / "deep").mkdir(parents=True)
+    (tmp_path / "serving" / "deep" / "one.py").write_text(
+        "import os\nfrom trainer import model\nfrom . import two\n"
+        "def later():\n    import aiohttp.web\n    from scipy.signal import stft\n"
+    )
+    assert doctor_imports.imported(tmp_path) == [
+        "aiohttp.web",
+        "scipy.signal",
+        "scipy.signal.stft",
+        "tensorboard.main",
+    ]
+    real = doctor_imports.imported()
+    assert {"tensorflow", "keras_cv", "tensorflow_io", "tensorboard.main"} <= set(real)
+
+
+def test_everything_that_the_code_imports_is_there() -> None:
+    check = doctor.check_imports()
+    assert check.ok, check.found
+
+
+def test_a_module_without_its_own_dependencies_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "board_of_old").mkdir()
+    (tmp_path / "board_of_old" / "__init__.py").touch()
+    (tmp_path / "board_of_old" / "main.py").write_text("import no_such_resources\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    reason = "ModuleNotFoundError: No module named 'no_such_resources'"
+    names = ["board_of_old.main", "board_of_old.main.run", "json.dumps"]
+    assert doctor_imports.failures(names) == {"board_of_old.main": reason}
+    failed = json.dumps({"tried": 2, "failed": {"board_of_old.main": reason}})
+    check = doctor.check_imports(f"print({failed!r})")
+    assert not check.ok
+    assert check.found == f"board_of_old.main ({reason})"
+    assert check.advice == "rm -rf .venv, then make setup"
+    fine = doctor.check_imports("""print('{"tried": 187, "failed": {}}')""")
+    assert fine == doctor.Check("imports", True, "all 187 modules")
+
+
 @pytest.mark.parametrize(("ok", "status"), [(True, 0), (False, 1)])
 def test_the_exit_status_says_whether_anything_failed(
     ok: bool,
@@ -117,3 +159,4 @@ def test_the_real_run_looks_at_everything(tmp_path: Path) -> None:
     assert {check.name for check in checks if "load" in check.found} == {
         "tensorflow-io"
     }
+    assert "imports" in names
