@@ -178,11 +178,18 @@ class ServerProcess:
         self.close()
 
 
+def free_ports(count: int) -> list[int]:
+    """Different ports that nobody listens on; the server's REST flag takes 0 for `off`."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
 def free_port() -> int:
-    """A port that nobody listens on; the server's REST flag takes 0 for `off`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One of `free_ports`."""
+    return free_ports(1)[0]
 
 
 def cpu_seconds(pid: int) -> float:

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmarks.server_process import free_ports
 from tests.readme_blocks import Block
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,7 +35,7 @@ class Reader:
         self, folder: Path, polymodal: Callable[[list[str]], None] | None = None
     ) -> None:
         self.folder, self._polymodal = folder, polymodal
-        self.grpc, self.rest, self.page = _free_ports(3)
+        self.grpc, self.rest, self.page = free_ports(3)
         self.notes = folder / ".notes"
         self.notes.mkdir()
         self.environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -169,14 +169,6 @@ def commands(text: str) -> Iterator[str]:
         yield waiting
         waiting = ""
     assert not waiting
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def _get(url: str) -> str:

@@ -24,13 +24,13 @@ import pytest
 import yaml
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from benchmarks.server_process import free_ports
 from pipeline.deploy.requirements import requirements
 from pipeline.deploy.write import write
 from tests.pipeline.deployments import objects, only, plan
 from tests.serving.conftest import wait_until
 from tests.serving.saved_models import save_half
 from tests.test_layers import imports, modules
-from tests.test_readme import _free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,7 +96,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     # `polymodal deploy` wants a version; the server starts before there is one.
     (models / "1").mkdir(parents=True)
     (models / "1/saved_model.pb").touch()
-    grpc_port, rest_port = _free_ports(2)
+    grpc_port, rest_port = free_ports(2)
     deployment = plan(
         models,
         "polymodal",

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from benchmarks.server_process import free_port
 from serving import command, configured, flags
 from serving.model_server import ModelServer
 
@@ -111,13 +111,6 @@ def serve(*arguments: str) -> Iterator[Running]:
             running.channel.close()
             if watch is not None:
                 watch.stop()
-
-
-def free_port() -> int:
-    """A port that nobody had a moment ago."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def rest_port() -> str:

@@ -9,8 +9,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
+from benchmarks.server_process import free_port
 from tests.serving.flag_servers import (
-    free_port,
     request,
     rest_port,
     serve,

@@ -25,8 +25,9 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from benchmarks.server_process import free_port
 from tests.serving.conftest import wait_until
-from tests.serving.flag_servers import free_port, shows
+from tests.serving.flag_servers import shows
 
 ROOT = Path(__file__).parents[2]
 
