@@ -56,13 +56,25 @@ def demo(output: str, examples: int, seed: int) -> None:
 @main.command()
 @click.argument("manifest")
 @click.option("-o", "--output", required=True, help="YAML file to write.")
+@click.option("--label", metavar="COLUMN", help="What to predict; else it is guessed.")
+@click.option("--id", metavar="COLUMN", help="Filled and different in each row.")
+@click.option(
+    "--group", metavar="COLUMN", help="Patient, speaker: its rows never part."
+)
 @click.option("--force", is_flag=True, help="Overwrite the file.")
 @explained
-def init(manifest: str, output: str, force: bool) -> None:
+def init(
+    manifest: str,
+    output: str,
+    label: str | None,
+    id: str | None,
+    group: str | None,
+    force: bool,
+) -> None:
     """Infer inputs, label and head from a manifest; write a config to review."""
     from pipeline.init_config import write
 
-    write(manifest, output, force)
+    write(manifest, output, force, label=label, id=id, group=group)
     Console().print(
         f"wrote {output}: review it, then `polymodal check {output} --data {manifest}`",
         soft_wrap=True,

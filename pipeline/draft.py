@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pipeline import infer as guess
-from pipeline.infer import Media
+from pipeline.cell_forms import is_time, number_of
+from pipeline.column_kind import column_kind
+from pipeline.column_label import NoLabel, find_label
+from pipeline.column_media import Media, find_media, names_a_file
+from pipeline.column_roles import find_group, find_id, find_split
 from pipeline.integrity.columns import Leaks, find_leaks
 from pipeline.manifest import ManifestError
 from pipeline.profile import Column, Profile
@@ -17,74 +20,90 @@ _MAX_TEXTS = 4
 class Draft:
     """The role of every column.
 
+    Args:
+      found: What the columns hold.
+      label, id, group: Columns that a person names; None = guessed.
+
     Attributes:
-      id, split, group: Columns; `split` with the config's names of what it holds.
+      id, split, group: Columns, with why; `split` with the config's names of what it
+        holds.
       media, texts, numeric, categorical: Inputs; texts with a hint for the reader.
       label: What is predicted.
-      left_out: Columns that are none of these, and why.
+      left_out: Columns that are none of these -> why.
 
     Raises:
       ManifestError: nothing to predict, or nothing to predict it from.
     """
 
-    def __init__(self, found: Profile) -> None:
+    def __init__(
+        self,
+        found: Profile,
+        label: str | None = None,
+        id: str | None = None,
+        group: str | None = None,
+    ) -> None:
         self.found = found
-        self.left_out: list[tuple[str, str]] = []
-        self.id = guess.find_id(found)
-        self.split = guess.find_split(found)
-        split = self.split[0] if self.split else None
-        taken = {name for name in (self.id, split) if name}
-        self.media = self._find_media(taken)
-        taken |= {m.column for m in self.media} | {name for name, _ in self.left_out}
-        label = guess.find_label(found, taken)
-        if label is None:
+        self.left_out: dict[str, str] = {}
+        _check_names(found)
+        given = {name for name in (label, id, group) if name is not None}
+        if len(given) < sum(name is not None for name in (label, id, group)):
             raise ManifestError(
-                f"{found.manifest}: no column looks like something to predict (a few"
-                " values, each many times, or a column named label). Name it label, or"
-                f" write the config by hand. Columns: {', '.join(found.columns)}"
+                f"{found.manifest}: --label, --id and --group must name different columns."
             )
-        self.label = label
-        taken.add(label.column)
-        groups = guess.named(found, guess.GROUPS)
-        group = next((c for c in groups if c.name not in taken and not c.unique), None)
-        self.group = group.name if group else None
-        rest = [c for c in found.columns if c not in taken and c != self.group]
-        leaks = find_leaks(found.manifest, rest, label, self.group, split)
-        if self.group and leaks.parted:
-            self._leave(
-                self.group,
-                "looks like a group whose rows should not part, but"
-                f" {leaks.parted[0]!r} lies in two splits: mind it when you judge",
-            )
-            self.group = None
-        self._find_tables(rest, leaks)
+        try:
+            self._find_roles(label, id, group, given)
+        except (NoLabel, ValueError) as error:
+            raise ManifestError(f"{found.manifest}: {error}") from None
         if not (self.media or self.texts or self.numeric or self.categorical):
             raise ManifestError(
-                f"{found.manifest}: no column is left to predict {label.column!r} from:"
-                f" {'; '.join(f'{name}: {why}' for name, why in self.left_out)}"
+                f"{found.manifest}: no column is left to predict {self.label.column!r}"
+                f" from: {'; '.join(f'{n}: {why}' for n, why in self.left_out.items())}"
             )
 
-    def _leave(self, column: str, why: str) -> None:
-        self.left_out.append((column, why))
+    def _find_roles(
+        self, label: str | None, id: str | None, group: str | None, given: set[str]
+    ) -> None:
+        found = self.found
+        self.split, refused = find_split(found)
+        refused = {n: why for n, why in refused.items() if n not in given}
+        taken = given | set(refused) | ({self.split.column} if self.split else set())
+        self.media = self._find_media(taken)
+        taken |= {m.column for m in self.media}
+        self.id, self.id_why = find_id(found, taken, id)
+        taken |= {self.id} if self.id else set()
+        self.label = find_label(found, taken | set(self.left_out), label)
+        taken.add(self.label.column)
+        self.group, self.group_why, others = find_group(found, taken, group)
+        taken |= {self.group} if self.group else set()
+        rest = [c for c in found.columns if c not in taken and c not in self.left_out]
+        split = self.split.column if self.split else None
+        leaks = find_leaks(found.manifest, rest, self.label, self.group, split)
+        if self.group and leaks.parted and self.group != group:
+            self.left_out[self.group] = (
+                "looks like a group whose rows should not part, but"
+                f" {leaks.parted[0]!r} lies in two splits: mind it when you judge"
+            )
+            self.group = None
+        self.left_out |= {n: why for n, why in refused.items() if n != self.group}
+        self._find_tables(rest, leaks, others)
 
     def _find_media(self, taken: set[str]) -> list[Media]:
         media: list[Media] = []
         for column in self.found.columns.values():
             if column.name in taken:
                 continue
-            one, why = guess.find_media(self.found, column)
+            one, why = find_media(self.found, column)
             if why:
-                self._leave(column.name, why)
+                self.left_out[column.name] = why
             if one is None:
                 continue
             twin = next((m for m in media if self._same_files(m, one)), None)
             if twin is None:
                 media.append(one)
             else:
-                self._leave(
-                    column.name,
+                self.left_out[column.name] = (
                     f"names the same files as {twin.column}: likely the same content"
-                    " in another form",
+                    " in another form"
                 )
         return media
 
@@ -99,12 +118,16 @@ class Draft:
         ]
         return bool(names) and all(a == b for a, b in names)
 
-    def _find_tables(self, rest: Sequence[str], leaks: Leaks) -> None:
+    def _find_tables(
+        self, rest: Sequence[str], leaks: Leaks, groups: dict[str, str]
+    ) -> None:
         self.texts: list[tuple[Column, str]] = []
         self.numeric: list[str] = []
         self.categorical: list[str] = []
         for name in rest:
-            kind, why = guess.column_kind(self.found.columns[name], self.found)
+            kind, why = column_kind(self.found.columns[name], self.found)
+            if kind and name in groups:
+                kind, why = "", groups[name]
             if kind and name in leaks.decide:
                 kind, why = "", f"decides the label ({leaks.decide[name]}): a leak"
             share = leaks.spell.get(name, 0.0)
@@ -113,7 +136,7 @@ class Draft:
             if kind == "text" and len(self.texts) == _MAX_TEXTS:
                 kind, why = "", f"text too, but {_MAX_TEXTS} texts are many already"
             if not kind:
-                self._leave(name, why)
+                self.left_out[name] = why
             elif kind == "text":
                 hint = f"spells the label in {share:.0%} of its rows"
                 self.texts.append(
@@ -121,3 +144,27 @@ class Draft:
                 )
             else:
                 (self.numeric if kind == "numeric" else self.categorical).append(name)
+
+
+def _check_names(found: Profile) -> None:
+    """Raises ManifestError where the first line is a row rather than names."""
+    if not found.manifest.lower().endswith((".csv", ".tsv")):
+        return
+    columns = list(found.columns.values())
+    whole = [int(c.name) for c in columns if c.name.isdecimal()]
+    # Columns of pixels are called 0, 1, 2, ...
+    counted = len(whole) > 2 and whole == list(range(whole[0], whole[0] + len(whole)))
+    like_cells = [
+        c.name
+        for c in columns
+        if c.name in c.values
+        or ("/" in c.name and names_a_file(c.name))
+        or is_time(c.name)
+        or (number_of(c.name) is not None and not counted)
+    ]
+    if 2 * len(like_cells) >= len(columns) > 0:
+        raise ManifestError(
+            f"{found.manifest}: the first line seems to be a row rather than the names of"
+            f" the columns ({', '.join(map(repr, like_cells[:4]))}); put a line of names"
+            " above it."
+        )

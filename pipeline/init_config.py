@@ -10,8 +10,11 @@ from statistics import median
 
 import yaml
 
+from pipeline.cell_forms import number_of
+from pipeline.column_kind import doubtful_cells
+from pipeline.column_media import Media
 from pipeline.draft import Draft
-from pipeline.infer import Media
+from pipeline.init_head import flat, head_lines, scalar
 from pipeline.manifest import ManifestError
 from pipeline.profile import Column, profile
 from trainer.config import from_mapping
@@ -28,8 +31,22 @@ _RESERVED = (
 )
 
 
-def write(manifest: str, output: str, force: bool = False) -> None:
+def write(
+    manifest: str,
+    output: str,
+    force: bool = False,
+    *,
+    label: str | None = None,
+    id: str | None = None,
+    group: str | None = None,
+) -> None:
     """Writes the config of `infer` to a file.
+
+    Args:
+      manifest: Path or URL.
+      output: YAML file.
+      force: Overwrite the file.
+      label, id, group: Columns; None = guessed.
 
     Raises:
       ManifestError: nothing can be inferred, or the file is there and not `force`.
@@ -37,12 +54,17 @@ def write(manifest: str, output: str, force: bool = False) -> None:
     path = Path(output)
     if path.exists() and not force:
         raise ManifestError(f"{output}: exists already; nothing was written.")
-    text = infer(manifest)
+    text = infer(manifest, label, id, group)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
 
 
-def infer(manifest: str) -> str:
+def infer(
+    manifest: str,
+    label: str | None = None,
+    id: str | None = None,
+    group: str | None = None,
+) -> str:
     """A config for the manifest as YAML, to be reviewed by a person.
 
     Raises:
@@ -50,8 +72,12 @@ def infer(manifest: str) -> str:
     """
     found = profile(manifest)
     if not found.rows:
-        raise ManifestError(f"{manifest}: no row could be read.")
-    text = _Writer(Draft(found)).text()
+        raise ManifestError(
+            f"{manifest}: no row could be read; {found.first_bad}"
+            if found.bad
+            else f"{manifest}: the manifest has no rows."
+        )
+    text = _Writer(Draft(found, label, id, group)).text()
     from_mapping(yaml.safe_load(text), f"config inferred from {manifest}")
     return text
 
@@ -88,6 +114,7 @@ class _Writer:
             f"# Inferred from {os.path.basename(found.manifest)}: {found.rows:,} rows,"
             f" {len(found.columns)} columns. Read every line before",
             "# training; `polymodal check` then reads every row as training would.",
+            *self._bad(),
             f"name: {name if re.match(r'[A-Za-z]', name) else 'model'}",
             "",
             *self._data(),
@@ -103,24 +130,35 @@ class _Writer:
         if self.draft.left_out:
             lines += ["", "# Left out:"]
             lines += [
-                f"#   {column}: {_flat(why)}" for column, why in self.draft.left_out
+                f"#   {column}: {flat(why)}"
+                for column, why in self.draft.left_out.items()
             ]
         return "\n".join(lines) + "\n"
+
+    def _bad(self) -> list[str]:
+        if not self.found.bad:
+            return []
+        return [f"# {self.found.bad:,} rows could not be read; {self.found.first_bad}"]
 
     def _data(self) -> list[str]:
         lines = ["data:"]
         if self.draft.id:
-            lines.append(
-                f"  id: {_scalar(self.draft.id)}  # filled and different in each row"
-            )
+            lines.append(f"  id: {scalar(self.draft.id)}  # {self.draft.id_why}")
         else:
             lines.append("  id: null  # no column tells rows apart: their numbers do")
         lines.append("  split:")
         if self.draft.split:
-            column, names = self.draft.split
-            lines.append(f"    column: {_scalar(column)}")
-            lines += [f"    {key}: {_scalar(value)}" for key, value in names.items()]
-            if "selection" not in names:
+            split = self.draft.split
+            lines.append(f"    column: {scalar(split.column)}")
+            lines += [
+                f"    {key}: {scalar(value, quoted=number_of(value) is not None)}"
+                for key, value in split.names.items()
+            ]
+            lines += [
+                f"    # Review: {count:,} rows of {value!r} take part in nothing."
+                for value, count in split.unused.items()
+            ]
+            if "selection" not in split.names:
                 lines.append("    # No split is left to choose by: cut off train.")
                 lines.append("    selection_fraction: 0.1")
         else:
@@ -129,7 +167,7 @@ class _Writer:
             lines.append("    selection_fraction: 0.1")
         if self.draft.group:
             lines.append(
-                f"    group_by: {_scalar(self.draft.group)}  # its rows never part"
+                f"    group_by: {scalar(self.draft.group)}  # {self.draft.group_why}"
             )
         return lines
 
@@ -137,7 +175,7 @@ class _Writer:
         name = self._name(column, kind)
         lines = [f"  - name: {name}", f"    modality: {kind}"]
         if name != column:
-            lines.append(f"    column: {_scalar(column)}")
+            lines.append(f"    column: {scalar(column)}")
         return lines
 
     def _image(self, one: Media) -> list[str]:
@@ -158,7 +196,7 @@ class _Writer:
             lines.append("    encoder: {kind: conv}  # enough for small pictures")
         if one.kind == "images":
             lines += [
-                f"    separator: {_scalar(one.separator, quoted=True)}",
+                f"    separator: {scalar(one.separator, quoted=True)}",
                 f"    max_frames: {min(_MAX_FRAMES, max(one.frames))}  # of"
                 f" {min(one.frames)} to {max(one.frames)}",
             ]
@@ -197,8 +235,11 @@ class _Writer:
                 lines.append(f"    {kind}:")
             for column in columns:
                 name = self._name(column, kind)
-                seen = _flat(self._seen(kind, self.found.columns[column]))
-                entry = f"{{name: {name}, column: {_scalar(column)}}}"
+                one = self.found.columns[column]
+                seen = flat(self._seen(kind, one))
+                if doubt := doubtful_cells(kind, one):
+                    seen += f"; review: {flat(doubt)}"
+                entry = f"{{name: {name}, column: {scalar(column)}}}"
                 lines.append(f"      - {column if name == column else entry}  # {seen}")
         return lines
 
@@ -212,39 +253,7 @@ class _Writer:
 
     def _head(self) -> list[str]:
         label = self.draft.label
-        name = self._name(label.column, "label")
-        lines = ["heads:", f"  - name: {name}  # {label.why}"]
-        lines.append(
-            f"    kind: {'regression' if label.regression else 'classification'}"
-        )
-        if name != label.column:
-            lines.append(f"    column: {_scalar(label.column)}")
-        if label.classes:
-            lines.append("    classes:")
-            lines += [f"      - {_scalar(c, quoted=True)}" for c in label.classes]
-        if len(label.classes) > 2 and all(c.isdigit() for c in label.classes):
-            lines.append("    # If the order of the classes counts: kind: ordinal.")
-        if label.separator:
-            lines.append("    multi_label: true")
-            lines.append(f"    separator: {_scalar(label.separator, quoted=True)}")
-        if label.missing:
-            lines.append(
-                f"    allow_missing: true  # {label.missing:,} rows have no label"
-            )
-        return lines
-
-
-def _scalar(text: str, quoted: bool = False) -> str:
-    style = '"' if quoted else None
-    dumped = yaml.safe_dump(text, allow_unicode=True, default_style=style, width=10**6)
-    # Flow mappings end at a comma or a brace, which plain block scalars may hold.
-    if not quoted and re.search(r"[,\[\]{}#]", text):
-        return _scalar(text, quoted=True)
-    return str(dumped.removesuffix("...\n").strip())
-
-
-def _flat(text: str) -> str:
-    return " ".join(text.split())
+        return head_lines(label, self._name(label.column, "label"))
 
 
 def _formats(one: Media) -> str:

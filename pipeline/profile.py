@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.cell_forms import number_of
 from pipeline.manifest import BadRow, Manifest
 from pipeline.splits import text_of
 
@@ -20,7 +21,17 @@ _MAX_COLUMNS = 2000
 
 @dataclass
 class Column:
-    """One column's cells, counted."""
+    """One column's cells, counted.
+
+    Attributes:
+      filled, numbers, whole: Cells that are not empty, that are numbers, whole numbers.
+      low, high: Of the numbers.
+      characters, spaced: Of all filled cells together; cells with blanks inside.
+      lists, blobs: Cells that are lists, that are bytes.
+      values: Rows by value, where there are no more than `MAX_VALUES`.
+      repeated, twice: Cells that come again, and one of them.
+      odd: One that is no number.
+    """
 
     name: str
     filled: int = 0
@@ -36,6 +47,8 @@ class Column:
     overflow: bool = False
     hashes: set[int] = field(default_factory=set)
     repeated: int = 0
+    twice: str = ""
+    odd: str = ""
 
     def take(self, cell: Any) -> None:
         """Counts one cell."""
@@ -54,7 +67,9 @@ class Column:
         self.spaced += any(map(str.isspace, text))
         self._count(text)
         number = number_of(text)
-        if number is not None:
+        if number is None:
+            self.odd = self.odd or text
+        else:
             first = self.numbers == 0
             self.low = number if first else min(self.low, number)
             self.high = number if first else max(self.high, number)
@@ -65,6 +80,7 @@ class Column:
         key = hash(text)
         if key in self.hashes:
             self.repeated += 1
+            self.twice = self.twice or text
         elif len(self.hashes) < _MAX_HASHES:
             self.hashes.add(key)
         if not self.overflow:
@@ -96,11 +112,17 @@ class Column:
 
 @dataclass
 class Profile:
-    """All columns of a manifest, and some of its rows."""
+    """All columns of a manifest, and some of its rows.
+
+    Attributes:
+      rows, bad: Rows that could be read, that could not; `first_bad` is one of these.
+    """
 
     manifest: str
     base: str
     rows: int = 0
+    bad: int = 0
+    first_bad: str = ""
     columns: dict[str, Column] = field(default_factory=dict)
     sample: list[dict[str, Any]] = field(default_factory=list)
 
@@ -124,6 +146,10 @@ def profile(manifest: str) -> Profile:
     choice = random.Random(0)
     for record in source.records():
         if isinstance(record.cells, BadRow):
+            found.bad += 1
+            found.first_bad = found.first_bad or (
+                f"row {record.start.row}: {record.cells.message}"
+            )
             continue
         found.rows += 1
         for name, cell in record.cells.items():
@@ -137,14 +163,3 @@ def profile(manifest: str) -> Profile:
         elif (place := choice.randrange(found.rows)) < _SAMPLE_ROWS:
             found.sample[place] = record.cells
     return found
-
-
-def number_of(text: str) -> float | None:
-    """The finite number that a text spells, else None."""
-    if "_" in text:
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if abs(number) < float("inf") else None

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.infer import PROVENANCE
+from pipeline.cell_forms import number_of
+from pipeline.column_names import PROVENANCE, has_word
 from pipeline.integrity.columns import ColumnLeaks
 from pipeline.integrity.predictor import Strength, strength, told, wanted
 from pipeline.integrity.rows import PRESENCE, Seen, Value
 from pipeline.integrity.towers import tower
-from pipeline.profile import number_of
 from pipeline.scan import Scan
 from trainer.config import Config
 from trainer.features import Feature, features
@@ -163,7 +163,7 @@ def confounders(config: Config, seen: Seen, scanned: Scan) -> Said:
             if values is None:
                 continue
             decides = _decides(texts, target.labels)
-            where_from = any(word in PROVENANCE for word in name.lower().split("_"))
+            where_from = has_word(name, PROVENANCE)
             if decides and not where_from:
                 yield (
                     False,

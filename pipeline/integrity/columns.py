@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from pipeline.infer import Label
+from pipeline.column_label import Label
 from pipeline.manifest import BadRow, Manifest
 from pipeline.profile import MAX_VALUES
 from pipeline.splits import text_of
