@@ -130,9 +130,9 @@ def doubtful_cells(kind: str, column: Column) -> str:
     """What a person should look at in an input's cells; empty where nothing."""
     if kind == "numeric" and column.numbers < column.filled:
         bad = column.filled - column.numbers
+        cells = f"{bad:,} cells are" if bad > 1 else "1 cell is"
         return (
-            f"{bad:,} cells are no numbers (such as {column.odd[:40]!r}): such rows are"
-            " set aside"
+            f"{cells} no number (such as {column.odd[:40]!r}): such rows are set aside"
         )
     if kind == "categorical":
         several = alike(list(column.values))

@@ -8,7 +8,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from pipeline import column_names as names
-from pipeline.cell_forms import MISSING_WORDS, alike, form_of, is_time, listed
+from pipeline.cell_forms import (
+    MISSING_WORDS,
+    alike,
+    form_of,
+    is_time,
+    listed,
+    number_of,
+)
 from pipeline.column_roles import column_named
 from pipeline.profile import MAX_VALUES, Column, Profile
 from pipeline.splits import text_of
@@ -69,6 +76,7 @@ def find_label(found: Profile, taken: Collection[str], given: str | None) -> Lab
             " name another column with --label."
         )
     likely = _in_order(free, names.LIKELY_LABELS)
+    # The label often stands last: of columns that promise as much, the last is taken.
     guesses = [c for c in reversed(free) if c not in likely and _may_be_guessed(c)]
     labels = [(c, _as_label(c, found)) for c in [*likely, *guesses]]
     usable = [(c, one) for c, one in labels if isinstance(one, Label)]
@@ -87,10 +95,7 @@ def find_label(found: Profile, taken: Collection[str], given: str | None) -> Lab
     if usable[0][0] in likely:
         label, why = usable[0][1], "a guess by its name"
     else:
-        label = max(
-            (one for _, one in usable),
-            key=lambda one: (sum(one.classes.values()), -len(one.classes)),
-        )
+        label = max((one for _, one in usable), key=_promise)
         why = "a guess: few values, each many times"
     others = [c.name for c, one in usable if one is not label][:3]
     instead = f" (such as {', '.join(others)})" if others else ""
@@ -101,6 +106,14 @@ def find_label(found: Profile, taken: Collection[str], given: str | None) -> Lab
 def _in_order(free: list[Column], known: tuple[str, ...]) -> list[Column]:
     by_name = {names.flat(c.name): c for c in reversed(free)}
     return [by_name[one] for one in known if one in by_name]
+
+
+def _promise(label: Label) -> tuple[bool, int, bool, int]:
+    """How much a column looks like the label, to compare."""
+    rows = sum(label.classes.values())
+    about = names.has_word(label.column, names.ABOUT_PERSONS)
+    in_words = all(number_of(name) is None for name in label.classes)
+    return not about, (0 if label.separator else rows), in_words, -len(label.classes)
 
 
 def _may_be_guessed(column: Column) -> bool:

@@ -42,12 +42,12 @@ LABELS = (
 )  # fmt: skip
 # Weaker names: they are often inputs.
 LIKELY_LABELS = (
-    "category", "group", "topic", "genre", "department", "diagnosis", "dx", "outcome",
+    "category", "topic", "genre", "department", "diagnosis", "dx", "outcome",
     "sentiment", "emotion", "intent", "species", "breed", "finding", "defect", "grade",
     "severity", "stage", "quality", "score", "rating", "stars", "price", "fraud", "spam",
     "isfraud", "isspam", "toxic", "survived", "churn", "churned", "clicked", "converted",
     "purchased", "default", "response", "result", "科室", "诊断", "评分", "评级", "情感",
-    "意图", "结果", "价格",
+    "意图", "结果", "价格", "group",
 )  # fmt: skip
 
 # Whose rows belong together, the surest first: a person, then what a person is seen in.
@@ -91,6 +91,12 @@ AFTERWARDS = (
     "复发", "处理结果", "点赞", "评论数", "转发数", "预测", "置信度", "标注人", "标注者", "审核人",
 )  # fmt: skip
 """Words of what is only known once the answer is, or comes from who gave it."""
+
+ABOUT_PERSONS = (
+    "sex", "gender", "race", "ethnicity", "country", "nationality", "language", "voice",
+    "性别", "民族", "国籍", "语言",
+)  # fmt: skip
+"""Few values each, and yet seldom what is predicted."""
 
 PERSONS = (
     "firstname", "lastname", "surname", "fullname", "patientname", "username", "姓名",

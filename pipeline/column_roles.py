@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from pipeline import column_names as names
+from pipeline.cell_forms import form_of
 from pipeline.profile import Column, Profile
 from trainer.schema import nearest
 
@@ -14,7 +15,6 @@ _MIN_GROUPS = 3
 """Fewer groups than splits leave a split empty."""
 _MIN_PLACES = 20
 _MIN_CODES = 20
-_MOSTLY = 0.9
 
 _TRAIN = (
     "train", "training", "trn", "tr", "trainset", "trainingset", "fit", "trainval",
@@ -67,7 +67,8 @@ def find_id(
         if not _no_id(column, found):
             return column.name, "filled and different in each row"
     for column in free:
-        if not _no_id(column, found) and is_code(column, found):
+        answer = names.is_one(column.name, (*names.LABELS, *names.LIKELY_LABELS))
+        if not (answer or _no_id(column, found)) and is_code(column, found):
             return column.name, "a guess: filled and different in each row, no words"
     return None, ""
 
@@ -87,7 +88,7 @@ def _no_id(column: Column, found: Profile) -> str:
 def is_code(column: Column, found: Profile) -> bool:
     """Whether the cells are codes rather than words: nearly all with digits, no blanks."""
     texts = found.texts(column.name)
-    if not texts or column.blobs or column.lists or column.numeric:
+    if not texts or column.blobs or column.lists or column.numeric or form_of(texts):
         return False
     wordless = sum(not any(map(str.isalpha, t)) for t in texts) >= 0.7 * len(texts)
     coded = sum(any(map(str.isdigit, t)) for t in texts) >= 0.8 * len(texts)
@@ -151,7 +152,8 @@ def _by_words(column: Column) -> Split | None:
             found[key].append(value)
     if not found["train"] or not (found["selection"] or found["eval"]):
         return None
-    if sum(unused.values()) > 0.5 * column.filled:
+    by_name = names.is_one(column.name, names.SPLITS)
+    if sum(unused.values()) > (0.5 * column.filled if by_name else 0):
         return None
     chosen = {key: several[0] for key, several in found.items() if several}
     # With one split beside train, it judges; selection is cut off train.
@@ -191,7 +193,8 @@ def find_group(
         if column.blobs or column.lists or _quantity(column):
             continue
         rank, why = _group_rank(column, found)
-        if not why:
+        form = form_of(found.texts(column.name)) if why else ""
+        if not why or (form and "identifier" not in form):
             continue
         if column.distinct > 0.98 * column.filled and names.ends_as_id(column.name):
             refused[column.name] = (

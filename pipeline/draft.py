@@ -126,7 +126,7 @@ class Draft:
         self.categorical: list[str] = []
         for name in rest:
             kind, why = column_kind(self.found.columns[name], self.found)
-            if kind and name in groups:
+            if name in groups:
                 kind, why = "", groups[name]
             if kind and name in leaks.decide:
                 kind, why = "", f"decides the label ({leaks.decide[name]}): a leak"
