@@ -6,10 +6,13 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
+from pipeline.content_memo import ContentMemo
 from serving import media
 from trainer.features import Feature
 
 _MAX_CATEGORIES = 1000
+
+_describe = ContentMemo(media.describe)
 
 
 @dataclass
@@ -59,14 +62,14 @@ class Facts:
             self._tally("categories", value)
 
     def _image(self, value: bytes) -> None:
-        found = media.describe(value, "image")
+        found = _describe(value, "image")
         self._tally("formats", str(found["format"]).upper())
         self._tally("channels", str(found["channels"]))
         self._range("width", found["width"])
         self._range("height", found["height"])
 
     def _audio(self, value: bytes) -> None:
-        found = media.describe(value, "audio")
+        found = _describe(value, "audio")
         self._tally("formats", str(found["format"]).upper())
         self._tally("rates (Hz)", str(found["sample_rate_hz"]))
         self._tally("channels", str(found["channels"]))

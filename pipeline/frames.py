@@ -7,10 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.cells import CellError
+from pipeline.content_memo import ContentMemo
 from pipeline.splits import text_of
 from serving import media, sequences
 from trainer.config import Config, ImagesInput
 from trainer.features import MEDIA, features
+
+servable_image = ContentMemo(media.servable_image)
+servable_audio = ContentMemo(media.servable_audio)
+"""Of `serving.media`, once for a file however many rows name it."""
 
 
 def sources(cell: Any, separator: str) -> list[str | bytes]:
@@ -97,7 +102,7 @@ def read_frames(
         return data
 
     frames, failures = sequences.servable_frames(
-        files, read, one.max_frames, one.max_pixels, verify=True
+        files, read, one.max_frames, one.max_pixels, True, servable_image
     )
     if not frames:
         raise failures[0]

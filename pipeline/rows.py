@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import cells
 from pipeline.cells import CellError
-from pipeline.frames import read_frames
+from pipeline.frames import read_frames, servable_audio, servable_image
 from pipeline.manifest import BadRow, Manifest
 from pipeline.scan import Scan, scan
 from pipeline.splits import SplitError, assign, text_of
@@ -182,12 +182,10 @@ def _media(
         data = media.read_media(name, base, max_bytes=config.data.max_file_bytes)
     one = config.input(feature.input)
     if isinstance(one, ImageInput):
-        servable = media.servable_image(data, one.max_pixels, verify=True, name=name)
+        servable = servable_image(data, one.max_pixels, verify=True, name=name)
     else:
         assert isinstance(one, AudioInput)
-        servable = media.servable_audio(
-            data, one.max_input_seconds, verify=True, name=name
-        )
+        servable = servable_audio(data, one.max_input_seconds, verify=True, name=name)
     if observe is not None:
         observe(feature, data)
     return servable

@@ -78,6 +78,7 @@ def servable_frames(
     max_frames: int,
     max_pixels: int = media.MAX_PIXELS,
     verify: bool = False,
+    servable: Callable[..., bytes] = media.servable_image,
 ) -> tuple[list[bytes], list[MediaError]]:
     """Reads the frames that are taken, as files that a serving graph decodes.
 
@@ -88,6 +89,7 @@ def servable_frames(
         read: may raise MediaError.
         max_frames: at most so many are taken, see `chosen`; nothing else is read.
         max_pixels, verify: see `media.servable_image`.
+        servable: `media.servable_image`, or what remembers its results.
 
     Returns:
         The frames, and why the others could not be read: a frame that is damaged is
@@ -98,7 +100,7 @@ def servable_frames(
 
     def take(data: Callable[[], bytes], frame: dicom.Frame) -> None:
         try:
-            frames.append(media.servable_image(data(), max_pixels, verify, frame))
+            frames.append(servable(data(), max_pixels, verify, frame))
         except MediaError as error:
             failures.append(error)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.content_memo import ContentMemo
 from pipeline.integrity import descriptors
 from pipeline.manifest import BadRow, Manifest
 from pipeline.rows import Row, read_row
@@ -32,6 +33,10 @@ _FRAMES = 8
 """Of a sequence, so many frames are looked at."""
 
 Value = float | str | None
+
+_picture = ContentMemo(descriptors.picture)
+_sound = ContentMemo(descriptors.sound)
+_describe = ContentMemo(media.describe)
 
 
 @dataclass
@@ -159,17 +164,17 @@ def _vector(
 
 def _drawn(data: bytes, kind: str, key: str, found: dict[str, Value]) -> np.ndarray:
     if kind == "audio":
-        found[f"{key}: seconds"] = media.describe(data, "audio")["seconds"]
-        return descriptors.sound(data)
+        found[f"{key}: seconds"] = _describe(data, "audio")["seconds"]
+        return _sound(data)
     if kind == "images":
         frames = unpack(data)
         found[f"{key}: frames"] = float(len(frames))
-        drawn = [descriptors.picture(frame) for frame in frames[:_FRAMES]]
+        drawn = [_picture(frame) for frame in frames[:_FRAMES]]
         return np.asarray(np.mean(drawn, axis=0), np.float32)
-    facts = media.describe(data, "image")
+    facts = _describe(data, "image")
     found[f"{key}: width"] = float(facts["width"])
     found[f"{key}: height"] = float(facts["height"])
-    return descriptors.picture(data)
+    return _picture(data)
 
 
 def look(config: Config, manifest: str, scanned: Scan) -> Seen:
