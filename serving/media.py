@@ -5,8 +5,8 @@ alone. Everything else is transcoded here, before anything else is done to it an
 same functions at ingestion and in the client, so that training and serving cannot
 differ. Pictures lose nothing; audio is rounded to the 16 bits that the graph reads.
 
-tensorflow-io decodes FLAC, Ogg Vorbis and MP3 and opens s3:// and http(s):// paths. No
-other module names it, and it is imported only when needed: it brings Keras with it.
+tensorflow-io opens s3:// and http(s):// paths. No other module names it, and it is
+imported only when needed: it brings Keras with it.
 """
 
 import contextlib
@@ -15,9 +15,6 @@ import posixpath
 import zipfile
 from collections.abc import Iterator
 from typing import IO, Any, Literal
-
-import numpy as np
-import numpy.typing as npt
 
 from serving import archives, dicom, pictures, s3_exit, sound
 from serving.media_error import MediaError
@@ -179,31 +176,20 @@ def servable_audio(
     """A sound as a 16-bit PCM WAV that `tf.audio.decode_wav` reads.
 
     Args:
-        data: a WAV (8, 16, 24 or 32-bit integers, 32 or 64-bit floats), FLAC, Ogg
-            Vorbis or MP3. Rate and channels stay. A 16-bit PCM WAV passes unchanged.
+        data: whatever of `docs/serving.md` libsndfile reads: WAV of every width, FLAC,
+            MP3, Ogg, AIFF and others, also behind an ID3 tag. Rate and channels stay.
+            A 16-bit PCM WAV passes unchanged.
         max_seconds: limit on the length, checked before decoding where headers tell.
         verify: also decode the result as the serving graph will.
         name: the file's name, for messages.
 
     Raises:
         MediaError: `empty_file`, `unsupported_format`, `too_long_audio`,
-            `corrupt_audio` or `truncated_audio`.
+            `corrupt_audio`, `truncated_audio`, `decoder_timeout` or `decoder_failed`.
     """
     if not data:
         raise MediaError("empty_file", "a sound of no bytes", name)
-    header = sound.read_header(data, name)
-    _check_seconds(header.seconds or 0.0, max_seconds, name)
-    if header.format == "wav":
-        samples = None if header.plain else sound.wav_samples(data, header)
-        frames = header.frames or 0
-    else:
-        samples = _decode_with_tensorflow_io(data, header, name)
-        frames = len(samples)
-    if frames == 0:
-        raise MediaError("empty_file", "a sound without a sample", name)
-    _check_seconds(frames / header.sample_rate_hz, max_seconds, name)
-    if samples is not None:
-        data = sound.write_wav(samples, header.sample_rate_hz)
+    data = sound.as_wav(data, max_seconds, name)
     if verify:
         tf = tensorflow()
         try:
@@ -213,59 +199,6 @@ def servable_audio(
                 "corrupt_audio", "TensorFlow cannot decode this WAV", name
             ) from error
     return data
-
-
-def _check_seconds(seconds: float, max_seconds: float, name: str) -> None:
-    if seconds > max_seconds:
-        raise MediaError(
-            "too_long_audio",
-            f"{seconds:.1f} s of sound, at most {max_seconds:.1f} s are taken; cut it",
-            name,
-        )
-
-
-def _decode_with_tensorflow_io(
-    data: bytes, header: sound.SoundHeader, name: str
-) -> npt.NDArray[np.int16]:
-    """FLAC, Ogg Vorbis or MP3 as int16 [frames, channels]."""
-    tf = tensorflow()
-    import tensorflow_io as tfio
-
-    try:
-        if header.format == "flac":
-            if header.bits not in (8, 16, 24) or header.frames is None:
-                # Measured on 0.37.1: other widths are refused, and a FLAC that does not
-                # say its length is decoded to nothing.
-                raise MediaError(
-                    "unsupported_format",
-                    f"FLAC of {header.bits} bits and {header.frames} samples; expected "
-                    "8, 16 or 24 bits and a length in the header: encode it again",
-                    name,
-                )
-            # The op gives only the type that the stored width calls for.
-            dtype = {8: tf.uint8, 16: tf.int16, 24: tf.int32}[header.bits]
-            decoded = tfio.audio.decode_flac(data, dtype=dtype).numpy()
-        elif header.format == "ogg":
-            decoded = tfio.audio.decode_vorbis(data).numpy()
-        else:
-            decoded = tfio.audio.decode_mp3(data).numpy()
-    except tf.errors.OpError as error:
-        raise MediaError(
-            "corrupt_audio", f"this {header.format} cannot be decoded", name
-        ) from error
-    if header.format == "mp3":
-        short = len(decoded) == 0
-    else:
-        short = len(decoded) < (header.frames or 0)
-    if short:
-        raise MediaError(
-            "truncated_audio",
-            f"{len(decoded)} of {header.frames} samples could be decoded",
-            name,
-        )
-    if header.format != "flac":
-        return sound.to_int16(decoded)
-    return sound.flac_int16(decoded, header, name)
 
 
 def describe(

@@ -12,8 +12,11 @@ from collections.abc import Callable
 import tensorflow as tf
 
 _TAPS = 16  # zero crossings on each side of the resampling kernel
-_MAX_RATE_HZ = 192000
-"""A higher rate is a broken header, and would make the resampling kernel huge."""
+_TILE = 2**17
+"""Products of a sample and the kernel that are held at a time: some 10 MiB."""
+
+_MAX_RATE_HZ = 10_000_000
+"""A higher rate is a damaged header; `serving.sound` sets such files aside, too."""
 
 
 def decode_rows(
@@ -212,6 +215,8 @@ def resample(
 ) -> tf.Tensor:
     """Band-limited interpolation with a Hann-windowed sinc (Smith, 1984).
 
+    The new samples are made a tile at a time: memory does not grow with the wave.
+
     Args:
         wave: float32 [samples].
         rate: int32 scalar, the wave's rate in Hz.
@@ -226,25 +231,41 @@ def resample(
     # Going down, the kernel widens so that it cuts at the new Nyquist frequency.
     cutoff = tf.minimum(tf.constant(1.0, tf.float64), new_rate / old)
     half = tf.cast(tf.math.ceil(_TAPS / cutoff), tf.int32)
-    at = tf.range(start, start + length)
-    centre = tf.cast(at, tf.float64) * old / new_rate
-    first = tf.cast(tf.floor(centre), tf.int32)
+    half = tf.minimum(half, count)  # beyond the wave's ends there is nothing
     offsets = tf.range(-half + 1, half + 1)
-    index = first[:, None] + offsets[None]
-    distance = tf.cast(centre[:, None] - tf.cast(index, tf.float64), tf.float32)
-    scaled = distance * tf.cast(cutoff, tf.float32)
-    window = tf.where(
-        tf.abs(scaled) < _TAPS, 0.5 + 0.5 * tf.cos(3.14159265 * scaled / _TAPS), 0.0
+    rows = tf.maximum(_TILE // (2 * half), 1)
+    end = start + length
+
+    def tile(begin: tf.Tensor) -> tf.Tensor:
+        at = tf.range(begin, tf.minimum(begin + rows, end))
+        centre = tf.cast(at, tf.float64) * old / new_rate
+        index = tf.cast(tf.floor(centre), tf.int32)[:, None] + offsets[None]
+        distance = tf.cast(centre[:, None] - tf.cast(index, tf.float64), tf.float32)
+        scaled = distance * tf.cast(cutoff, tf.float32)
+        window = tf.where(
+            tf.abs(scaled) < _TAPS, 0.5 + 0.5 * tf.cos(3.14159265 * scaled / _TAPS), 0.0
+        )
+        angle = 3.14159265 * scaled
+        sinc = tf.where(
+            tf.abs(angle) < 1e-6,
+            1.0,
+            tf.sin(angle) / tf.where(tf.abs(angle) < 1e-6, 1.0, angle),
+        )
+        inside = (index >= 0) & (index < count)
+        samples = tf.where(
+            inside, tf.gather(wave, tf.clip_by_value(index, 0, count - 1)), 0.0
+        )
+        kernel = sinc * window * tf.cast(cutoff, tf.float32)
+        return tf.reduce_sum(samples * kernel, axis=-1)
+
+    tiles = -(-length // rows)
+    found = tf.TensorArray(
+        tf.float32, size=tiles, infer_shape=False, element_shape=[None]
     )
-    angle = 3.14159265 * scaled
-    sinc = tf.where(
-        tf.abs(angle) < 1e-6,
-        1.0,
-        tf.sin(angle) / tf.where(tf.abs(angle) < 1e-6, 1.0, angle),
+    _, found = tf.while_loop(
+        lambda i, _: i < tiles,
+        lambda i, found: (i + 1, found.write(i, tile(start + i * rows))),
+        (0, found),
+        parallel_iterations=1,
     )
-    inside = (index >= 0) & (index < count)
-    samples = tf.where(
-        inside, tf.gather(wave, tf.clip_by_value(index, 0, count - 1)), 0.0
-    )
-    kernel = sinc * window * tf.cast(cutoff, tf.float32)
-    return tf.reduce_sum(samples * kernel, axis=-1)
+    return found.concat()

@@ -31,6 +31,7 @@ SERVER_NEEDS = (
     "psutil",
     "pydicom",
     "pyyaml",
+    "soundfile",
     "tensorflow",
     "tensorflow-io",
     "tensorflow-serving-api",

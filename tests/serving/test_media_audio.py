@@ -2,12 +2,13 @@
 
 import hashlib
 import io
+import time
 import wave
 
 import numpy as np
 import pytest
 
-from serving import media
+from serving import media, sound_process
 from serving.media import MediaError
 from tests.serving import sound_files
 
@@ -113,8 +114,25 @@ def test_flac_that_cannot_be_trusted(samples: np.ndarray) -> None:
     no_md5 = sound_files.flac(samples, RATE, 16)
     assert reason(no_md5[: len(no_md5) // 2]) in ("corrupt_audio", "truncated_audio")
     assert reason(no_md5[:20]) == "truncated_audio"
-    assert reason(sound_files.flac(samples, RATE, 16, total=0)) == "unsupported_format"
     assert reason(sound_files.flac(samples // 16, RATE, 12)) == "unsupported_format"
+
+
+def test_flac_shorter_than_its_header_says_is_refused_in_time(
+    samples: np.ndarray,
+) -> None:
+    claim = sound_files.flac(samples, RATE, 16, total=len(samples) + 1000)
+    began = time.monotonic()
+    with pytest.raises(MediaError, match="claims 1300 samples and 300 could") as caught:
+        media.servable_audio(claim, name="a.flac")
+    assert caught.value.reason == "truncated_audio"
+    assert time.monotonic() - began < sound_process.DEADLINE_SECONDS
+
+
+def test_flac_that_does_not_say_its_length_is_heard_whole(samples: np.ndarray) -> None:
+    data = sound_files.flac(samples, RATE, 16, total=0)
+    assert media.describe(data, "audio")["seconds"] is None
+    _, values = read_wav(media.servable_audio(data, verify=True))
+    np.testing.assert_array_equal(values, samples)
 
 
 def test_ogg_vorbis_follows_the_tone() -> None:

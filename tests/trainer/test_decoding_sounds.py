@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ from scipy.signal import resample_poly
 
 from tests.trainer.samples import tone, wav
 from trainer.config import AudioInput
-from trainer.decoding import decode_rows, decode_sound
+from trainer.decoding import decode_rows, decode_sound, resample
 from trainer.modalities.audio import Audio
 
 RATE = 8000
@@ -45,7 +46,7 @@ def test_of_a_longer_sound_the_middle_is_kept() -> None:
     np.testing.assert_allclose(got, ramp[1000:5000], atol=1e-4)
 
 
-@pytest.mark.parametrize("rate", [4000, 11025, 16000, 44100, 48000])
+@pytest.mark.parametrize("rate", [4000, 11025, 16000, 44100, 48000, 250000, 384000])
 def test_another_rate_is_resampled_as_scipy_does(rate: int) -> None:
     seconds = 0.4
     # Within both bands, with room for both filters' transitions.
@@ -71,6 +72,40 @@ def test_the_middle_of_a_long_resampled_sound_is_kept() -> None:
     sound = tone(100, 1.5, 16000) * np.linspace(0, 1, 24000)
     reference = resample_poly(sound, 1, 2)[4000:8000]
     np.testing.assert_allclose(heard(wav(sound, 16000), 4000), reference, atol=0.01)
+
+
+def peak_mib() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def test_resampling_takes_no_memory_that_grows_with_the_sound() -> None:
+    seconds = 30
+    wave = np.random.default_rng(0).normal(0, 0.1, 44100 * seconds).astype(np.float32)
+    graph = tf.function(resample).get_concrete_function(
+        tf.TensorSpec([None]), tf.TensorSpec([], tf.int32), 16000,
+        tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.int32),
+    )  # fmt: skip
+    rate = tf.constant(44100)
+    wave = tf.constant(wave)
+    first = graph(wave, rate, 16000, tf.constant(0), tf.constant(100)).numpy()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = peak_mib()
+    whole = graph(
+        wave, rate, 16000, tf.constant(0), tf.constant(16000 * seconds)
+    ).numpy()
+    # The result itself takes 2 MiB; all at once, the kernels took 770 and more.
+    assert peak_mib() - before < 60
+    assert len(whole) == 16000 * seconds
+    np.testing.assert_array_equal(whole[:100], first)
+    middle = graph(wave, rate, 16000, tf.constant(240_001), tf.constant(5000)).numpy()
+    np.testing.assert_allclose(whole[240_001:245_001], middle, atol=1e-6)
+
+
+def test_a_wave_shorter_than_the_kernel_is_resampled() -> None:
+    # 5 samples at 2 MHz: the kernel would be 8000 wide.
+    got = heard(wav(np.full(5, 0.5), 2_000_000), 1)
+    assert 0 < got[0] < 0.02
 
 
 def broken() -> dict[str, bytes]:
