@@ -11,12 +11,19 @@ from collections.abc import Iterable
 from typing import Any
 
 _SHAPE = r"\[[\d,?]*\]"
+_TYPE = "(?:string|bytes|float|int64)"
 # Whole sentences of TensorFlow's kernels: fixed words and shapes.
 _HARMLESS = [
     re.compile(pattern)
     for pattern in (
         r"Unknown image file format\. One of JPEG, PNG, GIF, BMP required\.",
         r"Data too short when trying to read string",
+        # Of a value that is no tf.Example, and of features unlike the model's.
+        r"Could not parse example input",
+        rf"Data types don't match\. Data type: {_TYPE} but expected type: {_TYPE}",
+        rf"Data types don't match\. Expected type: {_TYPE}, Actual type: {_TYPE}",
+        rf"Number of {_TYPE} values != expected\.  Values size: \d+ but output shape: "
+        rf"{_SHAPE}",
         rf"Incompatible shapes: {_SHAPE} vs\. {_SHAPE}",
         rf"Matrix size-incompatible: In\[0\]: {_SHAPE}, In\[1\]: {_SHAPE}",
         rf"ConcatOp : Dimension \d+ in both shapes must be equal: "

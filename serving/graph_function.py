@@ -53,6 +53,7 @@ class GraphFunction:
         self._tensor_type = ops.EagerTensor
         self._status_error = core._NotOkStatusException
         self._error_type = errors.exception_type_from_error_code
+        self._invalid_argument = errors.InvalidArgumentError
 
     def tensor(self, array: Array, dtype: int) -> Any:
         """An array as a tensor of the DataType number; it may share its memory."""
@@ -88,6 +89,11 @@ class GraphFunction:
         except self._status_error as error:
             kind = self._error_type(error.code)
             raise kind(None, None, error.message) from None
+        except UnicodeDecodeError as error:
+            # TensorFlow's message quotes bytes that are no UTF-8, and pybind11 fails to
+            # make a str of it before the code is told. Only inputs hold such bytes.
+            text = error.object.decode("utf-8", "replace")
+            raise self._invalid_argument(None, None, text) from None
         return {
             name: np.asarray(flat[index]._numpy_internal())
             for name, index in self._order.items()

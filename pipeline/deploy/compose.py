@@ -108,6 +108,9 @@ def _server(plan: Plan, output: Path) -> dict[str, Any]:
         "entrypoint": plan.command,
         "command": plan.arguments(serving.grpc_port, serving.rest_port),
         **started,
+        # Compose makes a container anew where its description changed, and files that
+        # are mounted are no part of that.
+        "labels": {"polymodal.restart-hash": pod.restart_hash(plan)},
         "ports": [
             f"127.0.0.1:{port}:{port}"
             for port in (serving.grpc_port, serving.rest_port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 from pipeline.deploy.plan import (
@@ -12,13 +13,15 @@ from pipeline.deploy.plan import (
     SERVER_FOLDER,
     Plan,
 )
-from pipeline.deploy.protos import batching_config, monitoring_config
+from pipeline.deploy.protos import config_files
 from pipeline.deploy.requirements import library_path, requirements
 
 USER = 1000
 """Neither image names a user; any but root will do."""
 
 _GPU_RESOURCE = "nvidia.com/gpu"
+_LIVE = "models.config"
+"""The one file that a running server looks at again and again."""
 
 
 def labels(plan: Plan) -> dict[str, str]:
@@ -43,18 +46,24 @@ def metadata(plan: Plan, name: str) -> dict[str, Any]:
     }
 
 
+def _fixed(plan: Plan, base_files: dict[str, str]) -> dict[str, str]:
+    """Name -> text of the files that a pod reads at its start only."""
+    found = {n: text for n, text in base_files.items() if n != _LIVE}
+    if plan.installs:
+        found["requirements.txt"] = requirements(plan.gpu)
+    return found
+
+
 def restart_hash(plan: Plan) -> str:
-    """Changes with the files that a server reads at its start only."""
-    texts = (batching_config(plan), monitoring_config())
-    return hashlib.sha256("".join(texts).encode()).hexdigest()[:16]
+    """Changes with the files that a pod reads at its start only."""
+    fixed = _fixed(plan, config_files(plan, plan.base_path))
+    text = json.dumps(fixed, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def config_maps(plan: Plan, base_files: dict[str, str]) -> list[dict[str, Any]]:
     """Two: one that acts on running servers, one that needs new pods."""
-    live = {"models.config": base_files["models.config"]}
-    fixed = {name: text for name, text in base_files.items() if name not in live}
-    if plan.installs:
-        fixed["requirements.txt"] = requirements(plan.gpu)
+    live = {_LIVE: base_files[_LIVE]}
     return [
         {
             "apiVersion": "v1",
@@ -62,7 +71,7 @@ def config_maps(plan: Plan, base_files: dict[str, str]) -> list[dict[str, Any]]:
             "metadata": metadata(plan, f"{plan.resource}-{part}"),
             "data": data,
         }
-        for part, data in (("models", live), ("server", fixed))
+        for part, data in (("models", live), ("server", _fixed(plan, base_files)))
     ]
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 
 from tests.pipeline.deploy_variants import Variant, files, variant
-from tests.pipeline.deployments import flags, objects, only
+from tests.pipeline.deployments import flags, objects, only, pushed, rendered
 
 __all__ = ["files", "variant"]  # fixtures
 
@@ -65,3 +68,35 @@ def test_gpu(files: dict[str, str], variant: Variant) -> None:
     device = [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}]
     reserved = service["deploy"]["resources"].get("reservations")
     assert reserved == ({"devices": device} if gpu else None)
+
+
+@pytest.mark.parametrize("changed", ["requirements", "batching", "models"])
+def test_a_changed_file_restarts_what_reads_it_at_its_start_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    """models.config is looked at again and again: it needs no new pods."""
+    folder = pushed(tmp_path)
+
+    def hashes(**serving: Any) -> list[str]:
+        files = rendered(folder, "polymodal", **serving)
+        pods = objects(files, "kubernetes")["Deployment", "emoji-1"]["spec"]["template"]
+        runtime = objects(files, "kserve")["ServingRuntime", "emoji-1"]["spec"]
+        compose = yaml.safe_load(files["compose.yaml"])["services"]["model-server"]
+        return [
+            pods["metadata"]["annotations"]["polymodal/restart-hash"],
+            runtime["annotations"]["polymodal/restart-hash"],
+            compose["labels"]["polymodal.restart-hash"],
+        ]
+
+    before = hashes()
+    if changed == "requirements":
+        monkeypatch.setattr(
+            "pipeline.deploy.pod.requirements", lambda gpu: "numpy==1.26.5\n"
+        )
+        after = hashes()
+    elif changed == "batching":
+        after = hashes(batching={"max_batch_size": 7})
+    else:
+        after = hashes(versions={"policy": "all"})
+    same = changed == "models"
+    assert [a == b for a, b in zip(before, after, strict=True)] == [same] * 3

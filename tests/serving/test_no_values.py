@@ -122,6 +122,52 @@ def test_what_a_graph_refuses(
         assert "[a text is expected] [...]" in error.details()
     if signature == "decode_image":
         assert error.details().startswith("Unknown image file format.")
+    if signature == "parse_example":
+        assert error.details().startswith("Could not parse example input")
+
+
+PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(range(256))
+
+
+@pytest.mark.parametrize(
+    ("signature", "value"),
+    [
+        ("parse_example", PNG),
+        ("to_number", b"\xff\xfe" + TEXT),
+        ("parse_tensor", b"\x80" + TEXT),
+        ("decode_json", b"\xc3" + TEXT),
+        ("decode_csv", b"\xff" + TEXT),
+        ("assertion", b"\xed\xa0\x80" + TEXT),
+    ],
+)
+def test_bytes_that_are_no_text_are_refused_as_others_are(
+    log_and_channel: tuple[Path, grpc.Channel], signature: str, value: bytes
+) -> None:
+    """TensorFlow's message quotes them, and is then no text itself."""
+    log, channel = log_and_channel
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "m"
+    request.model_spec.signature_name = signature
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto([value]))
+    error = refused(lambda: stub.Predict(request))
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, error.details()
+    assert not SHOWN.search(error.details())
+    if signature == "parse_example":
+        assert error.details().startswith("Could not parse example input")
+    assert "UnicodeDecodeError" not in log.read_text()
+    assert not SHOWN.search(log.read_text())
+
+
+def test_features_unlike_the_models_are_named() -> None:
+    wrong = "Name: <unknown>, Key: x, Index: 0.  Data types don't match. "
+    assert safe_text(
+        f"{wrong}Data type: int64 but expected type: float{{{{node P}}}}"
+    ) == ("Data types don't match. Data type: int64 but expected type: float at node P")
+    few = "Key: x.  Number of float values != expected.  Values size: 1 but output shape: [2]"
+    assert safe_text(few) == (
+        "Number of float values != expected.  Values size: 1 but output shape: [2]"
+    )
 
 
 def test_what_is_refused_before_a_graph(
