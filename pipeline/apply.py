@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
+from pipeline.outputs import appearing, writable_file
 from pipeline.rows import Quarantined, Row, iter_rows
 from trainer.config import CONFIG_ASSET, Config, UserError, load
 
@@ -150,7 +150,8 @@ def predict(
     from serving.client import Client, LocalModel, tls_credentials
 
     if (model is None) == (target is None):
-        raise ModelError("give either a model or a target.")
+        raise ModelError("give either --model or --target.")
+    writable_file(output)
     asked: Any
     if model is not None:
         directory = newest_version(model)
@@ -158,16 +159,18 @@ def predict(
         asked = LocalModel(directory, max_batch_size=batch_size)
     else:
         assert target is not None
-        asked = Client(
-            target,
-            max_batch_size=batch_size,
-            credentials=tls_credentials(ca_cert) if ca_cert else None,
-            token=token,
-        )
+        credentials = tls_credentials(ca_cert) if ca_cert else None
+        try:
+            asked = Client(
+                target, max_batch_size=batch_size, credentials=credentials, token=token
+            )
+        except ValueError as error:
+            raise ModelError(f"--target: {error}") from None
+        asked.contract()  # before any row is read: is there a server, with this model?
         config = config or _config_of(asked)
     counts = {"rows": 0, "errors": 0}
     rows = iter_rows(config, manifest, labels=False)
-    with asked, _appearing(output) as file:
+    with asked, appearing(output) as file:
         batch: list[Row | Quarantined] = []
         for row in _progress(rows, console):
             batch.append(row)
@@ -204,16 +207,6 @@ def _config_of(client: Any) -> Config:
         inputs.append(TabularInput(name="polymodal_numbers", numeric=numeric))
     head = ClassificationHead(name="polymodal_unused", classes=("a", "b"))
     return Config(name="remote", inputs=tuple(inputs), heads=(head,))
-
-
-@contextmanager
-def _appearing(path: str) -> Iterator[Any]:
-    """A file that appears whole, under its name, only when all is written."""
-    part = Path(path + ".part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("w", encoding="utf-8") as file:
-        yield file
-    part.replace(path)
 
 
 def _write(

@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 
 from pipeline import cli_serving
-from pipeline.explained import explained
+from pipeline.explained import ExplainedGroup
 from serving import library_notes
 
 # TensorFlow's start-up notes (no GPU, CUDA factories) would drown our own lines.
@@ -22,7 +22,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 library_notes.silence()
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=ExplainedGroup, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(package_name="polymodal")
 def main() -> None:
     """Multimodal models on TensorFlow: from one YAML file to a served SavedModel."""
@@ -31,8 +33,13 @@ def main() -> None:
 @main.command("demo-data")
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--examples", default=1200, show_default=True, help="Rows to write.")
-@click.option("--seed", default=0, show_default=True, help="Same seed, same bytes.")
-@explained
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Same seed, same bytes.",
+)
 def demo_data(directory: Path, examples: int, seed: int) -> None:
     """Write the embedded data set: digits drawn, spoken, mentioned and measured."""
     from pipeline.demo import write_data
@@ -44,8 +51,7 @@ def demo_data(directory: Path, examples: int, seed: int) -> None:
 @main.command()
 @click.option("--output", default="build/demo", show_default=True)
 @click.option("--examples", default=1200, show_default=True, help="Rows of demo data.")
-@click.option("--seed", default=0, show_default=True)
-@explained
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 def demo(output: str, examples: int, seed: int) -> None:
     """Run the whole main job on the embedded data: train, judge, push, serve, ask."""
     from pipeline.demo import demo as run_demo
@@ -62,7 +68,6 @@ def demo(output: str, examples: int, seed: int) -> None:
     "--group", metavar="COLUMN", help="Patient, speaker: its rows never part."
 )
 @click.option("--force", is_flag=True, help="Overwrite the file.")
-@explained
 def init(
     manifest: str,
     output: str,
@@ -84,7 +89,6 @@ def init(
 @main.command()
 @click.argument("config")
 @click.option("--data", "manifest", help="Manifest to check too.")
-@explained
 def check(config: str, manifest: str | None) -> None:
     """Validate a config and a manifest; lists every problem, exit status 0 or 2."""
     from pipeline.check import run_check
@@ -95,7 +99,6 @@ def check(config: str, manifest: str | None) -> None:
 @main.command()
 @click.argument("config")
 @click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE")
-@explained
 def render(config: str, overrides: tuple[str, ...]) -> None:
     """Print the config with every default filled in."""
     from trainer.config import load, to_yaml
@@ -115,7 +118,6 @@ def render(config: str, overrides: tuple[str, ...]) -> None:
     metavar="KEY.PATH=VALUE",
     help="Override a key of the config; lists by name or index.",
 )
-@explained
 def run(
     config: str, manifest: str, output: str, runner: str, overrides: tuple[str, ...]
 ) -> None:
@@ -139,20 +141,23 @@ def run(
 @click.option("--data", "manifest", required=True, help="Labelled manifest.")
 @click.option("--split", help="Only the rows of this split.")
 @click.option("--json", "json_file", help="Also write the report to this file.")
-@explained
 def evaluate(
     model: str, manifest: str, split: str | None, json_file: str | None
 ) -> None:
     """Judge a model on labelled rows that it has never seen."""
     from pipeline.apply import evaluate as judge
+    from pipeline.outputs import appearing, writable_file
     from pipeline.show import show
 
+    if json_file:
+        writable_file(json_file)
     console = Console()
     report = judge(model, manifest, split, console)
     show(report, console)
     console.print(f"{report['examples']} examples, {report['quarantined']} quarantined")
     if json_file:
-        Path(json_file).write_text(json.dumps(report, indent=2), encoding="utf-8")
+        with appearing(json_file) as file:
+            json.dump(report, file, indent=2)
 
 
 @main.command()
@@ -163,7 +168,6 @@ def evaluate(
 @click.option("--config", "config_file", help="Maps columns to the inputs of a target.")
 @click.option("--ca-cert", help="PEM file that the target's TLS is checked by.")
 @click.option("--token-file", help="File that holds the target's bearer token.")
-@explained
 def predict(
     model: str | None,
     target: str | None,
@@ -194,7 +198,13 @@ def predict(
 
 
 @main.command()
-@click.option("--port", "ports", multiple=True, type=int, default=(8500, 8501))
+@click.option(
+    "--port",
+    "ports",
+    multiple=True,
+    type=click.IntRange(1, 65535),
+    default=(8500, 8501),
+)
 @click.option("--path", default=".", show_default=True, help="Where runs will write.")
 def doctor(ports: tuple[int, ...], path: str) -> None:
     """Check versions, devices, ports and disk; says what to do."""

@@ -9,8 +9,6 @@ from typing import Any
 import click
 from rich.console import Console
 
-from pipeline.explained import explained
-
 
 @click.command()
 @click.option("--logs", required=True, help="Folder or path prefix of request logs.")
@@ -24,16 +22,27 @@ from pipeline.explained import explained
 @click.option("--since", help="Only what was logged since: 24h, 7d, 2026-11-30T08:00.")
 @click.option("--output", help="JSON file of the report.")
 @click.option("--textfile", help="Gauges, for the node exporter's textfile collector.")
-@click.option("--metrics_port", type=int, help="Gauges over HTTP; needs --interval.")
+@click.option(
+    "--metrics_port",
+    type=click.IntRange(0, 65535),
+    help="Gauges over HTTP; needs --interval. 0 = a free port.",
+)
+@click.option(
+    "--metrics_host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address of the gauges; 0.0.0.0 lets other machines ask.",
+)
 @click.option("--interval", type=click.FloatRange(1), help="Seconds between two runs.")
-@explained
 def monitor(
     logs: str, baseline: str, model: str | None, config: str | None, since: str | None,
     **outputs: Any,
 ) -> None:  # fmt: skip
     """Compare logged requests with what the model saw when it was judged.
 
-    Exit status 0: no drift; 3: drift; 2: it could not be told.
+    Exit status 0: no drift; 3: drift; 4: it could not be told, with too few rows for
+    any check; 2: nothing to compare (no logs, no baseline, no row that its version
+    answered), or an option that is wrong.
     """
     from pipeline.monitor import Monitor, watch
     from trainer.config import load
@@ -80,7 +89,6 @@ def serve(flags: tuple[str, ...]) -> None:
 )
 @click.option("--force", is_flag=True, help="Overwrite files that were edited.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE")
-@explained
 def deploy(
     config: str,
     models: str,

@@ -15,7 +15,13 @@ from typing import Any
 
 from rich.console import Console
 
+from trainer.config import UserError
+
 NAME = "demo"
+
+
+class DemoError(UserError, RuntimeError):
+    """The demo did not come to its end; the message says what to look at."""
 
 
 def config_path() -> Path:
@@ -27,8 +33,10 @@ def demo(output: str, examples: int, seed: int, console: Console) -> dict[str, A
     """Writes the data, runs the pipeline, serves the model, asks it; returns the summary.
 
     Raises:
-        RuntimeError: the model was not blessed, or the server did not answer.
+        DemoError: the model was not blessed, or the server did not start.
+        OutputError: `output` cannot be written to, or a run is under way there.
     """
+    from pipeline.outputs import held, writable_folder
     from pipeline.run import run
     from pipeline.show import show
     from trainer.config import load
@@ -38,14 +46,15 @@ def demo(output: str, examples: int, seed: int, console: Console) -> dict[str, A
     # The same arguments give the same bytes: data that is there need not be made.
     stamp = data / "made_with.txt"
     made = f"examples={examples} seed={seed}\n"
-    if not (manifest.exists() and stamp.exists() and stamp.read_text() == made):
-        write_data(data, examples, seed, console)
-        stamp.write_text(made)
+    with held(writable_folder(output)):
+        if not (manifest.exists() and stamp.exists() and stamp.read_text() == made):
+            write_data(data, examples, seed, console)
+            stamp.write_text(made)
     summary = run(load(config_path()), str(manifest), output, console)
     show(summary, console)
     pushed = summary["model"]
     if pushed is None:
-        raise RuntimeError(
+        raise DemoError(
             "the demo's model was not blessed; see summary.json for its metrics."
         )
     with serving(str(Path(pushed).parent), NAME, console) as target:
@@ -91,7 +100,7 @@ def _port(process: subprocess.Popen[str]) -> int:
     for line in process.stdout:
         if "Running gRPC ModelServer at" in line:
             return int(line.split(":")[-1].split()[0].rstrip("."))
-    raise RuntimeError(f"the server ended with status {process.wait()}; see above.")
+    raise DemoError(f"the server ended with status {process.wait()}; see above.")
 
 
 def ask(target: str, base: str, console: Console) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ import numpy.typing as npt
 
 from pipeline import demo_text
 from pipeline.demo_speech import SAMPLE_RATE_HZ, Utterance, speak
+from pipeline.outputs import writable_folder
+from trainer.config import UserError
 
 MEASUREMENTS = ("height_mm", "width_ratio", "stroke_mm", "pen_lifts", "first_stroke")
 COLUMNS = (
@@ -74,6 +77,10 @@ _FIRST_STROKES = ("curve", "down", "across", "slant")
 _FIRST_STROKE_OF = (0, 1, 0, 0, 3, 2, 0, 2, 0, 0)
 
 
+class DemoDataError(UserError, ValueError):
+    """Demo data that cannot be made as asked."""
+
+
 def write_demo_data(
     directory: str | Path,
     examples: int = 1200,
@@ -98,15 +105,15 @@ def write_demo_data(
         The path of the manifest, `directory/manifest.csv`. It is written last.
 
     Raises:
-        ValueError: `examples` is below 40.
+        DemoDataError: `examples` is below 40.
         SpeechError: eSpeak NG is missing or does not work.
     """
     if examples < MIN_EXAMPLES:
-        raise ValueError(
+        raise DemoDataError(
             f"write_demo_data needs {MIN_EXAMPLES} or more examples, so that every "
             f"digit is in both splits. Received: examples={examples}"
         )
-    root = Path(directory)
+    root = Path(writable_folder(os.fspath(directory)))
     for folder in ("images", "audio"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     # One stream of random numbers per input: changing one leaves the others alone.

@@ -25,6 +25,7 @@ from pipeline.monitor_report import (
 )
 from pipeline.monitor_rows import Column, Reservoir, Value, observed
 from pipeline.monitor_statistics import compare, statistics_of, table_of
+from pipeline.outputs import writable_file
 from pipeline.prediction_logs import (
     LogError,
     Seen,
@@ -35,11 +36,15 @@ from pipeline.prediction_logs import (
 from trainer.config import Config, UserError
 from trainer.features import EMBEDDING, embedding_key, features, input_features
 
-DRIFT, NO_DRIFT = 3, 0
-"""Exit statuses of the command."""
+NO_DRIFT, DRIFT, UNTOLD = 0, 3, 4
+"""Exit statuses of the command; 2 is for what cannot be compared as it was asked."""
 
 _MOST_ROWS = 20_000
 _EMBEDDED_ROWS = 500
+
+
+LOOPBACK = "127.0.0.1"
+"""Gauges tell of a model's traffic: other machines see them where asked for only."""
 
 
 class MonitorError(UserError, ValueError):
@@ -196,6 +201,7 @@ def watch(
     output: str | None = None,
     textfile: str | None = None,
     metrics_port: int | None = None,
+    metrics_host: str = LOOPBACK,
     interval: float | None = None,
 ) -> int:
     """Runs a monitor once, or every `interval` seconds until SIGINT or SIGTERM.
@@ -206,24 +212,36 @@ def watch(
         output: JSON file of the newest report.
         textfile: gauges for the node exporter's textfile collector.
         metrics_port: gauges at http://HOST:PORT/metrics; 0 = a free port.
+        metrics_host: the address that is listened on.
         interval: seconds from the start of a run to that of the next; None = once.
 
     Returns:
-        The exit status: 0, or 3 where it ran once and something drifted.
+        The exit status: 0; where it ran once, 3 if something drifted and 4 if there
+        were too few rows for every check.
 
     Raises:
         LogError: it ran once, and there was no row to compare.
-        MonitorError: a port to be asked at, and an end before anybody can ask.
+        MonitorError: a port to be asked at, and an end before anybody can ask; or a
+            port that cannot be listened on.
+        OutputError: a file that cannot be written; known before anything is read.
     """
     if metrics_port is not None and interval is None:
         raise MonitorError("--metrics_port: needs --interval, or it ends at once.")
+    for path in (output, textfile):
+        if path:
+            writable_file(path)
     if interval is None:
         gauges = Gauges()
         report = _once(monitor, gauges, console, output, textfile)
         if not report.rows:
             raise LogError("nothing to compare: " + "; ".join(report.notes))
+        if report.drifted is None:
+            return UNTOLD
         return DRIFT if report.drifted else NO_DRIFT
-    with _stopping() as stop, _asked_at(metrics_port, console) as gauges:
+    with (
+        _stopping() as stop,
+        _asked_at(metrics_host, metrics_port, console) as gauges,
+    ):
         while not stop.is_set():
             started = time.monotonic()
             _once(monitor, gauges, console, output, textfile)
@@ -261,7 +279,7 @@ def _stopping() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _asked_at(port: int | None, console: Console) -> Iterator[Gauges]:
+def _asked_at(host: str, port: int | None, console: Console) -> Iterator[Gauges]:
     """Gauges, at a port of this machine where one is given."""
     from prometheus_client import start_http_server
 
@@ -269,8 +287,18 @@ def _asked_at(port: int | None, console: Console) -> Iterator[Gauges]:
     if port is None:
         yield gauges
         return
-    server, thread = start_http_server(port, registry=registry_of(gauges))
-    console.print(f"gauges at http://0.0.0.0:{server.server_port}/metrics")
+    try:
+        server, thread = start_http_server(port, host, registry_of(gauges))
+    except OSError as error:
+        raise MonitorError(
+            f"--metrics_port: cannot listen on {host}:{port}:"
+            f" {error.strerror or error}; give another port or --metrics_host."
+        ) from None
+    shown = f"[{host}]" if ":" in host else host
+    console.print(
+        f"gauges at http://{shown}:{server.server_port}/metrics",
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
     try:
         yield gauges
     finally:

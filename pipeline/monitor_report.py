@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.monitor_statistics import Check
+from pipeline.outputs import appearing
 
 _STYLES = {"drift": "bold red", "silent": "green"}
 
@@ -44,8 +45,15 @@ class Report:
     notes: tuple[str, ...]
 
     @property
-    def drifted(self) -> bool:
-        """Whether any check alarms."""
+    def judged(self) -> int:
+        """Checks that had rows enough."""
+        return sum(check.value is not None for check in self.checks)
+
+    @property
+    def drifted(self) -> bool | None:
+        """Whether any check alarms; None where there were rows enough for none."""
+        if not self.judged:
+            return None
         return any(check.verdict == "drift" for check in self.checks)
 
 
@@ -55,10 +63,8 @@ def write_json(report: Report, path: str) -> None:
     moment = datetime.fromtimestamp(report.time, UTC)
     found["time"] = moment.isoformat(timespec="seconds")
     found["drift"] = report.drifted
-    part = Path(f"{path}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(json.dumps(found, indent=1, ensure_ascii=False), encoding="utf-8")
-    part.replace(path)
+    with appearing(path) as file:
+        json.dump(found, file, indent=1, ensure_ascii=False)
 
 
 def show(report: Report, console: Console) -> None:
@@ -88,12 +94,23 @@ def show(report: Report, console: Console) -> None:
     console.print(table)
     for note in report.notes:
         console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
+    console.print(_verdict(report), highlight=False)
+
+
+def _verdict(report: Report) -> str:
+    """One sentence, with rich's markup."""
+    few = sum(check.verdict == "too few rows" for check in report.checks)
+    if not report.judged:
+        return (
+            f"[bold yellow]could not be told[/]: {report.compared_rows:,} logged rows"
+            f" are too few for any of {few} checks (monitoring.min_rows)"
+        )
     drifts = sum(check.verdict == "drift" for check in report.checks)
-    judged = sum(check.value is not None for check in report.checks)
     verdict = (
         f"[bold red]drift in {drifts}[/]" if drifts else "[green]no drift[/] in any"
     )
-    console.print(f"{verdict} of {judged} checks", highlight=False)
+    untold = f"; {few} could not be told, with too few rows" if few else ""
+    return f"{verdict} of {report.judged} checks{untold}"
 
 
 def _figure(value: float | None) -> str:
@@ -130,6 +147,7 @@ class Gauges:
             name: GaugeMetricFamily(f"polymodal_drift_{name}", words, labels=labels[:1])
             for name, words in (
                 ("rows", "Logged rows that were compared, or sampled from."),
+                ("judged_checks", "Checks with rows enough; 0 = it cannot be told."),
                 ("last_run_timestamp_seconds", "When they were compared."),
             )
         }
@@ -143,6 +161,7 @@ class Gauges:
                     families["value"].add_metric(key, check.value)
                     families["threshold"].add_metric(key, check.threshold)
             totals["rows"].add_metric([name], self.report.rows)
+            totals["judged_checks"].add_metric([name], self.report.judged)
             moment = self.report.time
             totals["last_run_timestamp_seconds"].add_metric([name], moment)
         yield from families.values()

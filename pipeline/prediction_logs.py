@@ -90,7 +90,11 @@ def log_files(place: str) -> list[str]:
             for name in names
         ]
     else:
-        found = [path for path in gfile.glob(f"{place}*") if not gfile.isdir(path)]
+        # Not by glob: [ ] * ? in a path are the path's own.
+        folder = os.path.dirname(place)
+        names = gfile.listdir(folder or ".") if gfile.isdir(folder or ".") else ()
+        found = [os.path.join(folder, name.rstrip("/")) for name in names]
+        found = [p for p in found if p.startswith(place) and not gfile.isdir(p)]
     found = [path for path in found if not os.path.basename(path).startswith(".")]
     return sorted(found)
 

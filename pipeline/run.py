@@ -14,6 +14,7 @@ from rich.console import Console
 from pipeline.check_heads import threshold_problems
 from pipeline.evaluation import check_thresholds
 from pipeline.integrity.findings import checked
+from pipeline.outputs import appearing, held, writable_folder
 from pipeline.scan import scan
 from pipeline.show import show_findings
 from trainer.config import Config, ConfigError, to_yaml
@@ -45,11 +46,17 @@ def run(
         IntegrityError: what `data.integrity` calls an error was found.
         ConfigError: a threshold that names no metric of its head; a part of an answer
             that no stage teaches.
+        OutputError: `output` cannot be written to, or a run is under way there.
     """
-    console = console or Console()
+    folder = writable_folder(output)
+    with held(folder):
+        return _run(config, manifest, folder, console or Console())
+
+
+def _run(
+    config: Config, manifest: str, output: str, console: Console
+) -> dict[str, Any]:
     started = time.monotonic()
-    output = os.path.abspath(output)
-    os.makedirs(output, exist_ok=True)
     if "://" not in manifest:
         manifest = os.path.abspath(manifest)
     Path(output, "config.yaml").write_text(to_yaml(config), encoding="utf-8")
@@ -105,7 +112,6 @@ def run(
         "evaluation": result.evaluation,
     }
     write_page(Path(output), summary, report)
-    part = Path(output, "summary.json.part")
-    part.write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
-    part.replace(Path(output, "summary.json"))
+    with appearing(Path(output, "summary.json")) as file:
+        json.dump(summary, file, indent=2, ensure_ascii=False)
     return summary

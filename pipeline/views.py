@@ -157,7 +157,11 @@ def base_state(path: str) -> str:
     import tensorflow as tf
 
     folder = os.path.join(path, "variables")
-    files = tf.io.gfile.glob(os.path.join(folder, "*")) or tf.io.gfile.glob(path)
+    gfile = tf.io.gfile  # not by glob: [ ] * ? in a path are the path's own
+    if gfile.isdir(folder):
+        files = [os.path.join(folder, name) for name in gfile.listdir(folder)]
+    else:
+        files = [path] if gfile.exists(path) else []
     if not files:
         raise ConfigError(
             "config", [f"{path!r} does not exist: a stage starts or is taught from it."]

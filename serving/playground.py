@@ -194,11 +194,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         page = build(client)
     except (ClientError, ValueError, OSError) as error:
-        parser.exit(1, f"serving.playground: {error}\n")
-    page.launch(
-        server_name=chosen.host, server_port=chosen.port, show_error=False,
-        quiet=True, prevent_thread_lock=True, **page.settings,
-    )  # fmt: skip
+        parser.exit(2, f"serving.playground: {error}\n")
+    try:
+        page.launch(
+            server_name=chosen.host, server_port=chosen.port, show_error=False,
+            quiet=True, prevent_thread_lock=True, **page.settings,
+        )  # fmt: skip
+    except (OSError, OverflowError) as error:
+        where = f"{chosen.host}:{chosen.port}"
+        parser.exit(2, f"serving.playground: cannot listen on {where}: {error}\n")
     print(
         f"Playground of {client.target} at http://{chosen.host}:{chosen.port}",
         flush=True,

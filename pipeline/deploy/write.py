@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.deploy import compose, kserve, kubernetes, monitoring, steps, storage
 from pipeline.deploy.plan import DeployError, Plan, check
+from pipeline.outputs import writable_file
 
 TARGETS = ("compose", "kubernetes", "kserve")
 
@@ -41,6 +42,7 @@ def write(
     Raises:
         DeployError: as `render`; or a file is there with other contents (somebody's
             edits), and not `force`. Nothing is written then.
+        OutputError: a file cannot be written. Nothing is written then.
     """
     texts = {
         output / name: text for name, text in render(plan, targets, output).items()
@@ -48,13 +50,15 @@ def write(
     edited = [
         str(path)
         for path, text in texts.items()
-        if path.exists() and path.read_text(encoding="utf-8") != text
+        if path.is_file() and path.read_text(encoding="utf-8") != text
     ]
     if edited and not force:
         raise DeployError(
             f"{len(edited)} files are there with other contents, such as {edited[0]};"
             " nothing was written. --force overwrites them."
         )
+    for path in texts:
+        writable_file(path)
     for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import threading
 import time
 import urllib.request
@@ -180,7 +181,7 @@ def test_it_runs_on_and_answers_prometheus(watching: Watching, tmp_path: Path) -
     def scrape(until: Callable[[dict[tuple[str, str, str], float]], bool]) -> None:
         end = time.monotonic() + 30
         while time.monotonic() < end:
-            port = re.search(r"http://0\.0\.0\.0:(\d+)/metrics", printed.getvalue())
+            port = re.search(r"http://127\.0\.0\.1:(\d+)/metrics", printed.getvalue())
             if port:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/metrics") as r:
                     found = gauges(r.read().decode())
@@ -226,3 +227,89 @@ def test_nothing_to_compare_is_no_silence(watching: Watching, tmp_path: Path) ->
     assert done.exit_code == 2
     assert "no row of the baseline's model (version 7) in 1 files" in done.output
     assert "left out: 1 × answered by version 8" in done.output
+
+
+def test_too_few_rows_is_no_silence(watching: Watching, tmp_path: Path) -> None:
+    """Every check of 8 rows lacks `min_rows`: neither drift nor its absence is said."""
+    write_logs(tmp_path / "logs/a", logs_of(watching, rows(8, 9)))
+    text, output = tmp_path / "drift.prom", tmp_path / "drift.json"
+    words = ("--logs", str(tmp_path / "logs"), "--baseline", str(watching.model))
+    done = polymodal(*words, "--output", str(output), "--textfile", str(text))
+    assert done.exit_code == 4, done.output
+    said = " ".join(done.output.split())
+    assert "could not be told: 8 logged rows are too few for any of 18 checks" in said
+    assert "no drift" not in said
+    assert json.loads(output.read_text())["drift"] is None
+    found = gauges(text.read_text())
+    assert found["judged_checks", "", ""] == 0
+    assert found["rows", "", ""] == 8
+
+
+def test_what_was_judged_and_what_was_not(watching: Watching, tmp_path: Path) -> None:
+    """One input in a few rows only: its checks could not be told, the others could."""
+    given = rows(200, 9, missing=lambda share: 0.97)
+    write_logs(tmp_path / "logs/a", logs_of(watching, given))
+    found = report(watching, tmp_path / "logs")
+    few = sum(check.verdict == "too few rows" for check in found.checks)
+    assert 0 < few < len(found.checks)
+    (not_logged,) = (c for c in found.checks if c.verdict == "not logged")
+    assert not_logged.feature == "light (true)"  # requests carry no labels
+    assert found.judged == len(found.checks) - few - 1
+    assert found.drifted is True
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_other_machines_see_gauges_where_asked_for_only(
+    watching: Watching, tmp_path: Path, host: str
+) -> None:
+    import psutil
+
+    monitor = Monitor(str(tmp_path), str(watching.model))
+    listening: list[str] = []
+
+    def look() -> None:
+        end = time.monotonic() + 30
+        while not listening and time.monotonic() < end:
+            port = re.search(r":(\d+)/metrics", printed.getvalue())
+            if port:
+                listening.extend(
+                    one.laddr.ip
+                    for one in psutil.Process().net_connections("tcp")
+                    if one.status == "LISTEN" and one.laddr.port == int(port[1])
+                )
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    printed = io.StringIO()
+    looking = threading.Thread(target=look)
+    looking.start()
+    given = {} if host == "127.0.0.1" else {"metrics_host": host}
+    watch(monitor, Console(file=printed), metrics_port=0, interval=1, **given)
+    looking.join()
+    assert listening == [host]
+
+
+def test_a_port_in_use_is_said(watching: Watching, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = polymodal(
+            "--logs", str(tmp_path), "--baseline", str(watching.model),
+            "--interval", "1", "--metrics_port", port,
+        )  # fmt: skip
+    assert done.exit_code == 2, done.output
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.output
+    assert polymodal("--metrics_port", "99999").exit_code == 2
+
+
+@pytest.mark.parametrize("option", ["--output", "--textfile"])
+def test_a_folder_for_a_file_is_said_before_logs_are_read(
+    watching: Watching, tmp_path: Path, option: str
+) -> None:
+    done = polymodal(
+        "--logs", str(tmp_path / "none"), "--baseline", str(watching.model),
+        option, str(tmp_path),
+    )  # fmt: skip
+    assert done.exit_code == 2
+    assert f"cannot write {tmp_path}: Is a directory" in " ".join(done.output.split())

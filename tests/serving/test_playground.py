@@ -71,8 +71,25 @@ def url(clinic_server: ModelServer) -> Iterator[str]:
 def test_a_server_out_of_reach_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--target=localhost:9/none"])
-    assert caught.value.code == 1
+    assert caught.value.code == 2
     assert "localhost:9/none: UNAVAILABLE" in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_said(clinic_server: ModelServer) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [
+                sys.executable, "-W", "ignore", "-m", "serving.playground",
+                f"--target=localhost:{clinic_server.port}/clinic", f"--port={port}",
+            ],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.strip().splitlines()[-1:]
+    assert line.startswith(f"serving.playground: cannot listen on 127.0.0.1:{port}: ")
 
 
 def browser(folder: Path, language: str) -> Any:
