@@ -7,12 +7,13 @@ import atexit
 import os
 import threading
 import zipfile
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import IO, Any
 
+from serving import zip_member
 from serving.media_error import MediaError
+from serving.zip_names import MemberNames
 
 # Enough for the shards of a data set; each holds one open file.
 _MAX_OPEN = 16
@@ -26,11 +27,19 @@ class _Archive:
         self.stamp = stamp
         self.readers = 0
         self.dropped = False
+        self._lock = threading.Lock()
         try:
             self.zip = zipfile.ZipFile(file)
         except BaseException:
             file.close()
             raise
+        self.names = MemberNames(self.zip)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Bytes of the archive itself; threads read their members side by side."""
+        with self._lock:
+            self.file.seek(offset)
+            return self.file.read(size)
 
     def close_if_done(self) -> None:
         if self.dropped and self.readers == 0:
@@ -85,28 +94,31 @@ def read_member(
         name: what to call the file in messages.
 
     Raises:
-        MediaError: `missing_file` or `corrupt_archive`.
-        OSError, zipfile.BadZipFile: from opening the archive.
+        MediaError: `missing_file`, `unreadable_file` or `corrupt_archive`.
+        OSError: from opening or reading the archive.
     """
     with _lock:
-        archive = _held(path, open_file)
+        archive = _held(path, open_file, name)
         archive.readers += 1
     try:
-        with archive.zip.open(member) as file:  # one ZipFile's members read in parallel
-            return file.read(max_bytes + 1)
-    except KeyError as error:
-        raise MediaError("missing_file", f"no member {member!r}", name) from error
-    except zlib.error as error:
-        raise MediaError(
-            "corrupt_archive", f"member {member!r}: {error}", name
-        ) from error
+        info = archive.names.find(member)
+        if info is None:
+            message = f"no member {member!r}; {archive.names.some()}"
+            raise MediaError("missing_file", message, name)
+        return zip_member.read(info, archive.read_at, max_bytes)
+    except zip_member.Refused as error:
+        message = f"cannot read member {member!r}: {error}"
+        raise MediaError("unreadable_file", message, name) from error
+    except zip_member.Damaged as error:
+        message = f"member {member!r} is damaged: {error}"
+        raise MediaError("corrupt_archive", message, name) from error
     finally:
         with _lock:
             archive.readers -= 1
             archive.close_if_done()
 
 
-def _held(path: str, open_file: Callable[[str], IO[bytes]]) -> _Archive:
+def _held(path: str, open_file: Callable[[str], IO[bytes]], name: str) -> _Archive:
     stamp: Any = None
     if "://" not in path:
         status = os.stat(path)
@@ -117,8 +129,18 @@ def _held(path: str, open_file: Callable[[str], IO[bytes]]) -> _Archive:
         _drop_oldest()
         archive = None
     if archive is None:
-        archive = _open_archives[path] = _Archive(open_file(path), stamp)
+        archive = _open_archives[path] = _opened(open_file(path), stamp, name)
     _open_archives.move_to_end(path)
     if len(_open_archives) > _MAX_OPEN:
         _drop_oldest()
     return archive
+
+
+def _opened(file: IO[bytes], stamp: Any, name: str) -> _Archive:
+    try:
+        return _Archive(file, stamp)
+    except OSError:
+        raise
+    except Exception as error:  # whatever zipfile meets in a damaged directory
+        message = f"unreadable zip ({error})"
+        raise MediaError("corrupt_archive", message, name) from error
