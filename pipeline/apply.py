@@ -58,8 +58,8 @@ def evaluate(
         split: only the rows of this split; None = all rows.
 
     Returns:
-        `examples`, `quarantined`, `metrics`, `metrics_by_inputs`, `value`, `calibration`:
-        see `pipeline.judging.judge`.
+        `examples`, `quarantined`, `metrics`, `metrics_by_inputs`,
+        `metrics_by_slices`, `against_constant`, `value`, `calibration`: see `pipeline.judging.judge`.
 
     Raises:
         ModelError: no such model, or no row to judge on.
@@ -91,6 +91,8 @@ def evaluate(
         "quarantined": len(bad),
         "metrics": report["metrics"],
         "metrics_by_inputs": report["metrics_by_inputs"],
+        "metrics_by_slices": report["metrics_by_slices"],
+        "against_constant": report["against_constant"],
         "value": report["value"],
         "calibration": report["calibration"],
     }

@@ -8,8 +8,8 @@ group (patient, speaker) are drawn together, for they do not differ independentl
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,8 @@ RESAMPLES = 2000
 LEVEL = 0.95
 
 MIN_UNITS = 20
-"""With fewer rows or groups the percentiles are too narrow to be believed."""
+"""With fewer rows or groups the percentiles are too narrow to be believed: differences
+are then judged by an exact test."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Estimate:
         se: standard deviation over the resamples.
         low, high: percentiles that hold `LEVEL` of the resamples.
         units: rows or groups that could be drawn.
+        p: of a difference on fewer than `MIN_UNITS` units, how likely chance alone makes
+            one as large either way (`sign_flips`); None = the interval tells.
     """
 
     value: float
@@ -39,15 +42,28 @@ class Estimate:
     low: float
     high: float
     units: int
+    p: float | None = None
 
     @property
     def distinguishable(self) -> bool:
-        """Whether the interval leaves 0 out, and there were rows enough to say so."""
-        return self.units >= MIN_UNITS and (self.low > 0 or self.high < 0)
+        """Whether it can be told from 0."""
+        if self.units < MIN_UNITS:
+            return self.p is not None and self.p <= 1 - LEVEL
+        return bool(self.low > 0 or self.high < 0)
+
+    @property
+    def beyond_noise(self) -> float:
+        """The value, or 0 where it cannot be told from 0."""
+        return self.value if self.distinguishable else 0.0
+
+    def opposite(self) -> Estimate:
+        """The same of the number with its sign turned."""
+        return replace(self, value=-self.value, low=-self.high, high=-self.low)
 
     def plain(self) -> dict[str, float | None]:
         """For a JSON file; None is what could not be computed."""
-        return {k: v if np.isfinite(v) else None for k, v in asdict(self).items()}
+        numbers = {k: v for k, v in asdict(self).items() if k != "p" or v is not None}
+        return {k: v if np.isfinite(v) else None for k, v in numbers.items()}
 
 
 @dataclass(frozen=True)
@@ -58,11 +74,13 @@ class Resampled:
         values: float64 [models].
         samples: float64 [resamples, models]; a resample without a scored row is NaN.
         units: rows or groups drawn.
+        sums: float64 [models, units], each one's scores added up.
     """
 
     values: np.ndarray
     samples: np.ndarray
     units: int
+    sums: np.ndarray
 
     def estimate(self, value: Any, samples: Any) -> Estimate:
         """An estimate of any statistic that was computed from `values` and `samples`.
@@ -86,9 +104,12 @@ class Resampled:
 
     def difference(self, i: int, j: int) -> Estimate:
         """Model i less model j, on the same draws."""
-        return self.estimate(
+        found = self.estimate(
             self.values[i] - self.values[j], self.samples[:, i] - self.samples[:, j]
         )
+        if found.units >= MIN_UNITS:
+            return found
+        return replace(found, p=sign_flips(self.sums[i] - self.sums[j]))
 
 
 def resample(
@@ -96,8 +117,12 @@ def resample(
     groups: Sequence[Hashable] | None = None,
     seed: int = 0,
     resamples: int = RESAMPLES,
+    of_mean: Callable[[Any], Any] = lambda mean: mean,
 ) -> Resampled:
     """Draws rows, or whole groups of rows, again and again.
+
+    What has no share in any metric is not drawn, and the rows' order makes no
+    difference.
 
     Args:
         scores: float [models, rows]; a model's metric is the mean of its row. NaN is a
@@ -105,6 +130,7 @@ def resample(
         groups: [rows], rows with the same value are drawn together; None = each row
             by itself.
         seed: the same seed, the same draws.
+        of_mean: what the metric is of that mean, such as its root.
 
     Raises:
         ValueError: no rows.
@@ -119,15 +145,37 @@ def resample(
         place = np.array([order[name] for name in groups])
         sums = np.stack([np.bincount(place, x, len(order)) for x in sums])
         counts = np.stack([np.bincount(place, x, len(order)) for x in counts])
+    shared = counts.any(0)
+    sums, counts = sums[:, shared], counts[:, shared]
+    order_of_units = np.lexsort(np.concatenate([sums, counts]))
+    sums, counts = sums[:, order_of_units], counts[:, order_of_units]
     units = sums.shape[1]
     random = np.random.default_rng(seed)
     with np.errstate(invalid="ignore", divide="ignore"):
         values = sums.sum(1) / counts.sum(1)
-        samples = np.empty((resamples, len(sums)))
-        for i in range(resamples):
+        samples = np.full((resamples, len(sums)), np.nan)
+        for i in range(resamples if units else 0):
             drawn = np.bincount(random.integers(0, units, units), minlength=units)
             samples[i] = (sums @ drawn) / (counts @ drawn)
-    return Resampled(values, samples, units)
+    return Resampled(of_mean(values), of_mean(samples), units, sums)
+
+
+def sign_flips(differences: np.ndarray) -> float:
+    """How likely chance alone makes a sum of differences as large, either way.
+
+    If two models are equally good, each unit's difference is as likely the other way
+    round (Fisher 1935): the share of all choices of signs whose sum is as far from 0.
+
+    Args:
+        differences: float [units], fewer than `MIN_UNITS` of them.
+    """
+    made = differences[differences != 0]
+    if not made.size:
+        return 1.0
+    # The first sign may stay: all signs turned give the same distance from 0.
+    rest = made[1:]
+    signs = (np.arange(2**rest.size)[:, None] >> np.arange(rest.size) & 1) * 2.0 - 1
+    return float(np.mean(np.abs(made[0] + signs @ rest) >= abs(made.sum()) - 1e-12))
 
 
 def in_words(
@@ -146,7 +194,7 @@ def in_words(
         f"{one} is {word} than {other}{size} in {metric} ({LEVEL:.0%} interval of the"
         f" difference {difference.low:+.4f} to {difference.high:+.4f})"
     )
-    if difference.units < MIN_UNITS:
+    if difference.units < MIN_UNITS and not difference.distinguishable:
         return (
             f"{said}: cannot be told from noise on {difference.units} independent rows"
         )

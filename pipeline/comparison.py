@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.bootstrap import in_words, resample
+from pipeline.evaluation import main_metric
 from pipeline.judge import Judge
 from pipeline.rows import Row
 from trainer.config import Config, LoraConfig, StageConfig
@@ -40,6 +41,8 @@ def compare(
 ) -> dict[str, Any]:
     """Judges models on the same rows, by the first head's main metric.
 
+    See `evaluation.main_metric`.
+
     Args:
         models: name -> a serving.client.LocalModel; the first one is what the others
             are compared with.
@@ -57,12 +60,20 @@ def compare(
     }
     first = next(iter(judges.values()))
     head = first.heads[0]
-    scores = np.stack([j.row_scores(head, j.everything) for j in judges.values()])
-    metric, higher = next(iter(head.directions.items()))
+    metric = main_metric(config, head.config)
+    higher = head.directions[metric]
+    scores = np.stack(
+        [j.row_scores(head, j.everything, metric) for j in judges.values()]
+    )
     # A row counts if every model was judged on it.
     kept = np.isfinite(scores).all(0)
     groups = [g for g, k in zip(first.groups(), kept, strict=True) if k]
-    drawn = resample(scores[:, kept], groups, config.seed)
+    drawn = resample(
+        scores[:, kept],
+        groups,
+        config.seed,
+        of_mean=lambda mean: head.of_mean(metric, mean),
+    )
     reference = next(iter(judges))
     found: dict[str, Any] = {}
     for i, name in enumerate(judges):

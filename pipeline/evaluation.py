@@ -31,7 +31,8 @@ _NATIVE = {
         "rmse": "RootMeanSquaredError",
     },
 }
-"""Our metric name -> TFMA's own metric, which adds rows up and holds none of them."""
+"""Our metric name -> TFMA's own metric, which adds rows up and holds none of them; the
+others are of `whole_split`."""
 
 
 def tfma_metrics(head: HeadConfig) -> dict[str, Any]:
@@ -40,22 +41,21 @@ def tfma_metrics(head: HeadConfig) -> dict[str, Any]:
 
     import tensorflow_model_analysis as tfma
 
-    several = isinstance(head, ClassificationHead) and head.multi_label
-    native = _NATIVE.get("multi_label" if several else head.kind)
-    if native is not None:
-        return {
-            name: tfma.MetricConfig(
-                class_name=class_name, config=json.dumps({"name": name})
-            )
-            for name, class_name in native.items()
-        }
     from pipeline.whole_split import WholeSplit, head_json
 
+    several = isinstance(head, ClassificationHead) and head.multi_label
+    native = _NATIVE.get("multi_label" if several else head.kind, {})
     return {
-        name: tfma.MetricConfig(
-            class_name=WholeSplit.__name__,
-            module=WholeSplit.__module__,
-            config=json.dumps({"name": name, "head": head_json(head)}),
+        name: (
+            tfma.MetricConfig(
+                class_name=native[name], config=json.dumps({"name": name})
+            )
+            if name in native
+            else tfma.MetricConfig(
+                class_name=WholeSplit.__name__,
+                module=WholeSplit.__module__,
+                config=json.dumps({"name": name, "head": head_json(head)}),
+            )
         )
         for name in directions(head)
     }
@@ -67,11 +67,31 @@ def directions(head: HeadConfig) -> dict[str, bool]:
 
 
 def thresholds(config: Config) -> list[Threshold]:
-    """The config's thresholds, or the default: not much worse than the last model."""
+    """The config's thresholds, or the default: not worse than the last model.
+
+    That is, not worse by more than `DEFAULT_WORSENING` and by more than chance explains.
+    """
     if config.evaluation.thresholds:
         return list(config.evaluation.thresholds)
     metric = next(iter(directions(config.heads[0])))
-    return [Threshold(metric=metric, max_worsening=DEFAULT_WORSENING)]
+    return [
+        Threshold(metric=metric, max_worsening=DEFAULT_WORSENING, beyond_noise=True)
+    ]
+
+
+def main_metric(config: Config, head: HeadConfig) -> str:
+    """The metric that a head is compared with the constant and told the value in.
+
+    The first that the config's thresholds name of this head and that is a mean over
+    rows, or else the first one of its kind.
+    """
+    known = HEADS[head.kind](head).row_metrics
+    named = (
+        one.metric
+        for one in config.evaluation.thresholds
+        if config.head(one.head).name == head.name
+    )
+    return next((name for name in named if name in known), known[0])
 
 
 def eval_config(config: Config) -> Any:
@@ -102,6 +122,7 @@ def eval_config(config: Config) -> Any:
             _with_thresholds(config, head, name, metric)
             for name, metric in tfma_metrics(head).items()
         ]
+        metrics += _gains(config, head)
         metrics.append(tfma.MetricConfig(class_name="ExampleCount"))
         specs.append(
             tfma.MetricsSpec(metrics=metrics, output_names=[] if one else [key])
@@ -140,6 +161,56 @@ def check_thresholds(config: Config) -> None:
                     f" {', '.join(known)}. Received: {threshold.metric!r}"
                 ],
             )
+        rows = HEADS[head.kind](head).row_metrics
+        if threshold.beyond_noise and threshold.metric not in rows:
+            raise ConfigError(
+                "config",
+                [
+                    f"evaluation.thresholds: beyond_noise draws rows anew and knows"
+                    f" {', '.join(rows)} of head {head.name!r}, not"
+                    f" {threshold.metric!r}: remove beyond_noise, or take one of them."
+                ],
+            )
+
+
+def _gains(config: Config, head: HeadConfig) -> list[Any]:
+    """What a head must not be worse than, noise aside, each with its threshold."""
+    found = []
+    if not config.evaluation.allow_worse_than_constant:
+        whole = Threshold(metric=main_metric(config, head), max_worsening=0.0)
+        found.append(_gain(config, head, whole, "constant"))
+    for threshold in thresholds(config):
+        if threshold.beyond_noise and config.head(threshold.head).name == head.name:
+            found.append(_gain(config, head, threshold, "baseline"))
+    return found
+
+
+def _gain(config: Config, head: HeadConfig, threshold: Threshold, other: Any) -> Any:
+    import json
+
+    import tensorflow_model_analysis as tfma
+
+    from pipeline.noise_gate import GainBeyondNoise, gain_name
+    from pipeline.whole_split import head_json
+
+    settings = {
+        "head": head_json(head),
+        "metric": threshold.metric,
+        "other": other,
+        "seed": config.seed,
+        "name": gain_name(threshold.metric, other),
+    }
+    metric = tfma.MetricConfig(
+        class_name=GainBeyondNoise.__name__,
+        module=GainBeyondNoise.__module__,
+        config=json.dumps(settings),
+    )
+    bound = tfma.MetricThreshold()
+    bound.value_threshold.lower_bound.value = -(threshold.max_worsening or 0.0)
+    metric.per_slice_thresholds.add(
+        slicing_specs=_threshold_slices(config, threshold), threshold=bound
+    )
+    return metric
 
 
 def _with_thresholds(config: Config, head: HeadConfig, name: str, metric: Any) -> Any:
@@ -174,7 +245,7 @@ def _tfma_threshold(threshold: Threshold, *, higher: bool) -> Any:
     out.value_threshold.lower_bound.value = minimum
     if threshold.maximum is not None:
         out.value_threshold.upper_bound.value = threshold.maximum
-    if threshold.max_worsening is not None:
+    if threshold.max_worsening is not None and not threshold.beyond_noise:
         direction = tfma.MetricDirection
         change = out.change_threshold
         change.direction = (

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.constant import ALLOW
 from pipeline.evaluation import SCORES
+from pipeline.noise_gate import gain_of
 from trainer.features import SLICE_PREFIX
 
 
-def failures(evaluation: str) -> list[str]:
+def failures(evaluation: str, against: Sequence[Mapping[str, Any]]) -> list[str]:
     """Why a model was not blessed: one line for each threshold that was not met.
 
     Args:
         evaluation: uri of TFMA's results.
+        against: each head against the constant answer, of `pipeline.judging.judge`.
     """
     import tensorflow_model_analysis as tfma
 
@@ -29,7 +33,19 @@ def failures(evaluation: str) -> list[str]:
             value = failure.metric_value.double_value.value
             key = failure.metric_key
             head = key.output_name.removesuffix(SCORES)
-            name = f"{head}/{key.name}" if head else key.name
+            metric, other = gain_of(key.name)
+            if other == "constant":
+                out.append(_worse_than_constant(against, head, metric, value))
+                continue
+            name = f"{head}/{metric}" if head else metric
+            if other:
+                bound = -failure.metric_threshold.value_threshold.lower_bound.value
+                out.append(
+                    f"{name}{where} is worse by {-value:.4f} than that of the last"
+                    f" blessed model, more than chance explains; wanted: worse by at"
+                    f" most {bound:g}"
+                )
+                continue
             change = "change of " if key.is_diff else ""
             out.append(
                 f"{change}{name}{where} is {value:.4f};"
@@ -39,6 +55,20 @@ def failures(evaluation: str) -> list[str]:
         out.append("no threshold could be checked")
     out += [f"no rows in the slice {spec}" for spec in result.missing_slices]
     return out
+
+
+def _worse_than_constant(
+    against: Sequence[Mapping[str, Any]], head: str, metric: str, gain: float
+) -> str:
+    """What the summary says of that head; with one head, TFMA does not name it."""
+    wanted = f"wanted: not worse, or {ALLOW}: true"
+    for one in against:
+        if one["verdict"] == "worse" and head in ("", one["head"]):
+            return f"{one['says']}; {wanted}"
+    return (
+        f"{head or metric}: {metric} is worse than that of the best constant answer by"
+        f" {-gain:.4f}; {wanted}"
+    )
 
 
 def _wanted(threshold: Any) -> str:

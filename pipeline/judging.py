@@ -38,7 +38,9 @@ def judge(
         calibration: what was exported with the model.
 
     Returns:
-        `examples`, `metrics`, `metrics_by_inputs` ("audio+image" -> metrics), `value`
+        `examples`, `metrics`, `metrics_by_inputs` ("audio+image" -> metrics),
+        `metrics_by_slices` (of `evaluation.slices`, "sex = f" -> metrics),
+        `against_constant` (one entry a head, see `AgainstConstant.plain`), `value`
         (one entry a head, see `pipeline.value.Value.plain`), `calibration` (see
         `pipeline.calibration_report`) and `confusion` (head -> `classes` and `matrix`,
         true classes downwards). A subset's metrics are those on the labelled rows where at least one of its inputs is present, and
@@ -50,11 +52,14 @@ def judge(
     by_inputs = {subset_name(one): judged.metrics(one) for one in judged.answered}
     everything = by_inputs[subset_name(judged.everything)]
     everything |= reranked(config, model, rows)
+    against = [judged.against_constant(head) for head in judged.heads]
     values = [judged.value(head) for head in judged.heads]
     return {
         "examples": everything["examples"],
         "metrics": {k: v for k, v in everything.items() if k != "examples"},
         "metrics_by_inputs": by_inputs,
+        "metrics_by_slices": judged.metrics_by_slices(),
+        "against_constant": [one.plain() for one in against if one is not None],
         "value": [one.plain() for one in values if one is not None],
         "calibration": calibration_report(judged, calibration or {}),
         "confusion": dict(_confusions(judged)),

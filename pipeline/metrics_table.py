@@ -9,41 +9,45 @@ _MAX_COLUMNS = 4
 """Metrics side by side: with the inputs' names before them, 80 characters hold no more."""
 
 
-def metrics_tables(by_inputs: Mapping[str, Mapping[str, Any]]) -> Iterator[Any]:
+def metrics_tables(
+    judged_by: Mapping[str, Mapping[str, Any]], by: str = "inputs"
+) -> Iterator[Any]:
     """One rich table for each head, or several where a head has many metrics.
 
     Where it has very many, and few sets of inputs can be judged, each metric is a row.
 
     Args:
-        by_inputs: names of inputs -> `examples` and metrics, as `evaluation.judge`
-            gives them. Inputs that a head cannot be judged on are left out.
+        judged_by: names of inputs or a slice -> `examples` and metrics, as
+            `judging.judge` gives them. What a head cannot be judged on is left out.
+        by: what the names are of.
     """
     heads: dict[str, list[str]] = {}
-    for name in dict.fromkeys(n for one in by_inputs.values() for n in one):
+    for name in dict.fromkeys(n for one in judged_by.values() for n in one):
         if name != "examples":
             heads.setdefault(name.rpartition("/")[0], []).append(name)
     for head, names in heads.items():
-        title = "metrics by inputs (eval split)"
+        title = f"metrics by {by} (eval split)"
         title = f"{head}: {title}" if head else title
         judged = {
             subset: metrics
-            for subset, metrics in by_inputs.items()
+            for subset, metrics in judged_by.items()
             if any(name in metrics for name in names)
         }
         if len(names) > 2 * _MAX_COLUMNS and len(judged) <= _MAX_COLUMNS:
             yield _a_row_each(title, names, judged)
             continue
         for start in range(0, len(names), _MAX_COLUMNS):
-            yield _a_column_each(title, names[start : start + _MAX_COLUMNS], judged)
+            some = names[start : start + _MAX_COLUMNS]
+            yield _a_column_each(title, by, some, judged)
 
 
 def _a_column_each(
-    title: str, names: Sequence[str], judged: Mapping[str, Mapping[str, Any]]
+    title: str, by: str, names: Sequence[str], judged: Mapping[str, Mapping[str, Any]]
 ) -> Any:
     from rich.table import Table
 
     table = Table(title=title)
-    table.add_column("inputs", overflow="fold")
+    table.add_column(by, overflow="fold")
     table.add_column("examples", justify="right")
     for name in names:
         table.add_column(name.rpartition("/")[2], justify="right", overflow="fold")

@@ -70,47 +70,70 @@ def _results(
     )
     for line in summary["failures"]:
         yield _warning(line)
+    for one in summary["against_constant"]:
+        if one["verdict"] == "better":
+            yield _paragraph(one["says"] + ".")
+        elif not any(line.startswith(one["says"]) for line in summary["failures"]):
+            yield _warning(one["says"] + ".")
     for value in summary["value"]:
         if value["warning"]:
             yield _warning(value["warning"])
-    by_inputs = summary["metrics_by_inputs"]
-    names = [n for n in next(iter(by_inputs.values())) if n != "examples"]
-    names = list(
-        dict.fromkeys(n for one in by_inputs.values() for n in one if n != "examples")
-    )
-    rows = [
-        [subset, one["examples"], *(one.get(name) for name in names)]
-        for subset, one in by_inputs.items()
-    ]
-    yield _table(["inputs · 输入", "examples · 样本", *names], rows)
+    yield _metrics("inputs · 输入", summary["metrics_by_inputs"])
+    if summary["metrics_by_slices"]:
+        yield "<h2>Slices · 分组</h2>"
+        yield _paragraph("All inputs, on the rows that have these values.")
+        yield _metrics("slice · 分组", summary["metrics_by_slices"])
     for head, found in report["confusion"].items():
         if len(found["classes"]) <= _MAX_CLASSES:
             drawn = confusion_figure(plt, head, found["classes"], found["matrix"])
             yield _figure(svg(drawn))
 
 
+def _metrics(title: str, judged_by: Mapping[str, Mapping[str, Any]]) -> str:
+    """What was judged a row, its metrics a column each."""
+    names = list(
+        dict.fromkeys(n for one in judged_by.values() for n in one if n != "examples")
+    )
+    rows = [
+        [name, one["examples"], *(one.get(metric) for metric in names)]
+        for name, one in judged_by.items()
+    ]
+    return _table([title, "examples · 样本", *names], rows)
+
+
 def _value(summary: Mapping[str, Any], plt: Any) -> Iterator[str]:
     for value in summary["value"]:
         yield f"<h2>Value of the inputs · 输入的价值: {escape(value['head'])}</h2>"
         yield _paragraph(
-            f"Every set of inputs on the same {value['examples']:,} rows"
+            f"{'Sets' if value['permutations'] else 'Every set'} of inputs on the same {value['examples']:,} rows"
             f" ({value['rows']}); lines are 95 % bootstrap intervals. A Shapley value is"
-            f" an input's mean gain in {value['metric']} over all orders in which inputs"
-            " can be added; they sum to what all inputs reach above the best constant"
-            " answer."
+            f" an input's mean gain in {value['metric']} over {_orders(value)} in which"
+            " inputs can be added; they sum to what all inputs reach above the best"
+            " constant answer."
         )
         yield _figure(svg(value_figure(plt, value)))
+        columns = {"value": "Shapley", "se": "standard error"}
+        if value["permutations"]:
+            columns["permutation_se"] = "of it, by the drawn orders"
+        columns |= {"low": "low", "high": "high"}
         rows = [
-            [name, one["value"], one["se"], one["low"], one["high"]]
+            [name, *(one[key] for key in columns)]
             for name, one in value["shapley"].items()
         ]
-        yield _table(["input · 输入", "Shapley", "standard error", "low", "high"], rows)
+        yield _table(["input · 输入", *columns.values()], rows)
         if value["warning"]:
             yield _warning(value["warning"])
         elif value["says"]:
             yield _paragraph(value["says"] + ".")
+        for line in value["harms"]:
+            yield _warning(line + ".")
         for note in value["notes"]:
             yield _paragraph(note + ".", "note")
+
+
+def _orders(value: Mapping[str, Any]) -> str:
+    drawn = value["permutations"]
+    return f"{drawn} orders drawn of those" if drawn else "all orders"
 
 
 def _comparison(summary: Mapping[str, Any], plt: Any) -> Iterator[str]:

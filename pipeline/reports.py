@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.comparison import PREFIX, compare, variants
+from pipeline.evaluation import main_metric
 from pipeline.judging import exported_calibration, judge
 from pipeline.report_page import page
 from pipeline.runs import Run
@@ -32,7 +33,9 @@ def judged(config: Config, run: Run, output: Path, console: Console) -> dict[str
         write_report(str(output / "logs" / f"judged-{_key(*parts)}"), report)
         return report
 
-    parts = (run.model, run.examples)
+    metrics = [main_metric(config, head) for head in config.heads]
+    slices = [" ".join(columns) for columns in config.evaluation.slices]
+    parts = (run.model, run.examples, *metrics, *slices)
     return _kept(output / "reports" / f"judged-{_key(*parts)}.json", make)
 
 
@@ -52,7 +55,8 @@ def compared(
         models = {name: LocalModel(path) for name, path in ways.items()}
         return compare(config, models, rows)
 
-    key = _key(run.examples, *(f"{name} {path}" for name, path in ways.items()))
+    metric = main_metric(config, config.heads[0])
+    key = _key(run.examples, metric, *(f"{way} {path}" for way, path in ways.items()))
     return _kept(output / "reports" / f"compared-{key}.json", make)
 
 

@@ -9,7 +9,8 @@ al. 2021). What matches everything is then nobody's choice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,10 @@ from trainer.heads import HEADS
 NEAREST = 16
 """So many of the nearest are put in order once more, for each row and way."""
 _RECALL_AT = (1, 5, 10)
+_CELLS = 2**20
+"""So many cosines are held at a time, 8 MiB: never those of all with all."""
+_ASKED = 4096
+"""So many pairs are put to the model at a time."""
 
 
 def reranked(config: Config, model: Any, rows: Iterable[Any]) -> dict[str, float]:
@@ -60,45 +65,111 @@ def _of_head(
     both = np.flatnonzero(a.any(-1) & b.any(-1)) if len(asked) else np.array([], int)
     if not len(both):
         return {}
-    near = a[both] @ b[both].T
     first, second = ([side[i] for i in both] for side in sides)
-    nearest = _nearest(near), _nearest(near.T)
-    judged = np.zeros(near.shape, bool)
-    np.put_along_axis(judged, nearest[0], True, axis=1)
-    np.put_along_axis(judged.T, nearest[1], True, axis=1)
-    pairs = np.argwhere(judged)
-    answers = model.predict([first[i] | second[j] for i, j in pairs])
-    match = np.zeros(near.shape)
-    match[judged] = [answer[f"{head.name}_match"] for answer in answers]
+    ways = (_way(a[both], b[both]), _way(b[both], a[both]))
+    pairs = Pairs.of(ways[0].nearest, ways[1].nearest)
+    match = np.array(
+        [
+            answer[f"{head.name}_match"]
+            for chunk in _chunks(len(pairs.first), _ASKED)
+            for answer in model.predict(
+                [
+                    first[i] | second[j]
+                    for i, j in zip(
+                        pairs.first[chunk], pairs.second[chunk], strict=True
+                    )
+                ]
+            )
+        ],
+        np.float64,
+    )
+    names = (f"{head.pair[0]}_to_{head.pair[1]}", f"{head.pair[1]}_to_{head.pair[0]}")
     found: dict[str, float] = {}
-    for kind, scores in (("reranked", match), ("mutual", _mutual(match, judged))):
-        ways = {
-            f"{head.pair[0]}_to_{head.pair[1]}": _ranks(near, nearest[0], scores),
-            f"{head.pair[1]}_to_{head.pair[0]}": _ranks(near.T, nearest[1], scores.T),
-        }
+    for kind, scores in (("reranked", match), ("mutual", _mutual(match, pairs))):
+        queries = np.arange(pairs.rows)[:, None]
+        there = pairs.places(queries, ways[0].nearest)
+        back = pairs.places(ways[1].nearest, queries)
+        ranks = [_ranks(ways[0], scores[there]), _ranks(ways[1], scores[back])]
         for k in _RECALL_AT:
-            each = {way: float(np.mean(ranks <= k)) for way, ranks in ways.items()}
-            found[f"recall_at_{k}_{kind}"] = float(np.mean(list(each.values())))
-            found |= {f"recall_at_{k}_{way}_{kind}": one for way, one in each.items()}
+            each = [float(np.mean(one <= k)) for one in ranks]
+            found[f"recall_at_{k}_{kind}"] = float(np.mean(each))
+            for name, value in zip(names, each, strict=True):
+                found[f"recall_at_{k}_{name}_{kind}"] = value
     return found
 
 
-def _nearest(near: np.ndarray) -> np.ndarray:
-    """int [queries, at most NEAREST]: the nearest others of each query, nearest first."""
-    return np.argsort(-near, axis=1, kind="stable")[:, :NEAREST]
+def _chunks(count: int, size: int) -> Iterator[slice]:
+    return (slice(at, min(at + size, count)) for at in range(0, count, size))
 
 
-def _mutual(match: np.ndarray, judged: np.ndarray) -> np.ndarray:
-    """p(j | i) p(i | j) of each pair that was judged, 0 of others.
+@dataclass(frozen=True)
+class _Way:
+    """What queries of one side find on the other by cosine.
+
+    Attributes:
+        nearest: int [rows, at most NEAREST], nearest first, of equals the first.
+        ranks: int [rows], of the own partner among all, from 1; equals count against.
+    """
+
+    nearest: np.ndarray
+    ranks: np.ndarray
+
+
+def _way(queries: np.ndarray, others: np.ndarray) -> _Way:
+    """Cosines are made for some queries at a time: float64 [rows, dim] each."""
+    count = len(queries)
+    kept = min(NEAREST, count)
+    nearest = np.empty((count, kept), np.int64)
+    ranks = np.empty(count, np.int64)
+    for chunk in _chunks(count, max(_CELLS // count, 1)):
+        near = queries[chunk] @ others.T
+        own = near[np.arange(len(near)), np.arange(count)[chunk]]
+        ranks[chunk] = np.sum(near >= own[:, None], axis=1)  # its own place is the 1
+        least = np.partition(near, count - kept, axis=1)[:, count - kept]
+        for i, row in enumerate(near, chunk.start):
+            candidates = np.flatnonzero(row >= least[i - chunk.start])
+            order = np.argsort(-row[candidates], kind="stable")[:kept]
+            nearest[i] = candidates[order]
+    return _Way(nearest, ranks)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pairs that are judged, sorted, each once: int [pairs], rows of each side."""
+
+    first: np.ndarray
+    second: np.ndarray
+    rows: int
+
+    @classmethod
+    def of(cls, nearest: np.ndarray, nearest_back: np.ndarray) -> Pairs:
+        """The nearest of each query, of both ways: int [rows, any] each."""
+        rows = len(nearest)
+        own = np.arange(rows)[:, None]
+        keys = np.unique(
+            np.concatenate(
+                [(own * rows + nearest).ravel(), (nearest_back * rows + own).ravel()]
+            )
+        )
+        return cls(keys // rows, keys % rows, rows)
+
+    def places(self, first: Any, second: Any) -> Any:
+        """Where judged pairs stand among all."""
+        keys = self.first * self.rows + self.second
+        return np.searchsorted(keys, first * self.rows + second)
+
+
+def _mutual(match: np.ndarray, pairs: Pairs) -> np.ndarray:
+    """p(j | i) p(i | j) of each judged pair.
 
     Args:
-        match: float64 [rows, rows] in [0, 1], how likely i and j belong together.
-        judged: bool of the same shape.
+        match: float64 [pairs] in [0, 1], how likely i and j belong together.
     """
     sure = np.clip(match, 1e-7, 1 - 1e-7)
-    odds = np.where(judged, sure / (1 - sure), 0.0)
-    chosen = odds / odds.sum(axis=1, keepdims=True)
-    return np.asarray(chosen * odds / odds.sum(axis=0, keepdims=True))
+    odds = sure / (1 - sure)
+    ahead = np.bincount(pairs.first, odds, pairs.rows)[pairs.first]
+    back = np.bincount(pairs.second, odds, pairs.rows)[pairs.second]
+    return np.asarray(odds / ahead * odds / back)
 
 
 def _side(config: Config, name: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -107,17 +178,12 @@ def _side(config: Config, name: str, values: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in values.items() if k in keys}
 
 
-def _ranks(near: np.ndarray, nearest: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def _ranks(way: _Way, scores: np.ndarray) -> np.ndarray:
     """Rank of each query's own partner, from 1; equals count against it.
 
     Args:
-        near: float64 [rows, rows], the cosine of query i and other j.
-        nearest: int [rows, any], those of each query that were judged.
-        scores: float64 [rows, rows], what puts them in order.
+        scores: float64, of `way.nearest`: what puts those in order.
     """
-    own = np.diag(near)
-    ranks = np.sum(near >= own[:, None], axis=1)  # its own place is the 1
-    for i, row in enumerate(nearest):
-        if i in row:
-            ranks[i] = np.sum(scores[i, row] >= scores[i, i])
-    return np.asarray(ranks)
+    own = way.nearest == np.arange(len(way.ranks))[:, None]
+    mine = np.where(own, scores, -np.inf).max(axis=1, keepdims=True)
+    return np.where(own.any(axis=1), np.sum(scores >= mine, axis=1), way.ranks)

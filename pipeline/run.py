@@ -36,8 +36,8 @@ def run(
         The summary: `blessed`, `model` (directory of the pushed version or None),
         `baseline` (what `polymodal monitor` compares with, or None),
         `integrity` (what was found in the data before anything was trained),
-        `examples` (read, written, quarantined), `metrics`, `metrics_by_inputs`, `value`
-        and `calibration` (see `pipeline.judging.judge`), `comparison` (see
+        `examples` (read, written, quarantined), `metrics`, `metrics_by_inputs`,
+        `metrics_by_slices`, `against_constant`, `value` and `calibration` (see `pipeline.judging.judge`), `comparison` (see
         `pipeline.comparison.compare`, or None), `report` (the page with all of it),
         `seconds` (component -> seconds).
 
@@ -86,6 +86,7 @@ def _run(
     result = latest_run(os.path.join(output, "tfx", "metadata.sqlite"), config.name)
     counts = result.counts()
     report = judged(config, result, Path(output), console)
+    against = report["against_constant"]
     comparison = compared(config, result, Path(output), console)
     baseline = None
     if result.pushed:
@@ -100,12 +101,14 @@ def _run(
         "examples": {k: counts[k] for k in ("read", "written", "quarantined")},
         "metrics": report["metrics"],
         "metrics_by_inputs": report["metrics_by_inputs"],
+        "metrics_by_slices": report["metrics_by_slices"],
+        "against_constant": against,
         "value": report["value"],
         "calibration": report["calibration"],
         "comparison": comparison,
         "report": os.path.join(output, "report.html"),
         "seconds": {**seconds, "total": round(time.monotonic() - started, 1)},
-        "failures": [] if result.blessed else failures(result.evaluation),
+        "failures": [] if result.blessed else failures(result.evaluation, against),
         "quarantine": os.path.join(result.examples, "quarantine"),
         "cached": sorted(k for k, v in result.cached.items() if v),
         "exported": result.model,

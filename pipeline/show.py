@@ -12,6 +12,9 @@ from rich.table import Table
 from pipeline.integrity.findings import Finding
 from pipeline.metrics_table import metrics_tables
 
+_MAX_SLICES = 20
+"""More are not printed."""
+
 
 def show_findings(findings: Sequence[Finding], console: Console) -> None:
     """What may spoil the result, loudly; notes stay in the summary."""
@@ -30,6 +33,13 @@ def show(summary: Mapping[str, Any], console: Console) -> None:
     """The summary as tables."""
     for table in metrics_tables(summary["metrics_by_inputs"]):
         console.print(table)
+    _show_slices(summary["metrics_by_slices"], console)
+    refused = summary.get("failures", [])
+    for one in summary["against_constant"]:
+        if one["verdict"] == "better":
+            console.print(one["says"], highlight=False, markup=False)
+        elif not any(line.startswith(one["says"]) for line in refused):
+            _warn(one["says"], console)
     for value in summary["value"]:
         _show_value(value, console)
     for one in summary["calibration"]:
@@ -52,8 +62,21 @@ def show(summary: Mapping[str, Any], console: Console) -> None:
             f"{verdict}; pushed to {summary['model'] or 'nowhere'}", soft_wrap=True
         )
         for line in summary["failures"]:
-            console.print(f"  {line}", soft_wrap=True)
+            console.print(f"  {line}", soft_wrap=True, markup=False, highlight=False)
         console.print(f"report: {summary['report']}", soft_wrap=True)
+
+
+def _show_slices(slices: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+    """The largest ones; a column of many values would bury what comes after."""
+    largest = sorted(slices, key=lambda name: -slices[name]["examples"])[:_MAX_SLICES]
+    shown = {escape(name): one for name, one in slices.items() if name in largest}
+    for table in metrics_tables(shown, "slices"):
+        console.print(table)
+    if len(slices) > len(shown):
+        console.print(
+            f"{len(slices) - len(shown)} smaller slices stand in the summary",
+            highlight=False,
+        )
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -70,6 +93,8 @@ def _number(value: float | None, sign: str = "") -> str:
 def _show_value(value: Mapping[str, Any], console: Console) -> None:
     if len(value["shapley"]) > 1:
         title = f"{value['head']}: what each input is worth in {value['metric']}"
+        if value["permutations"]:
+            title += f", over {value['permutations']} drawn orders"
         table = _table(title, "input", "Shapley value", "standard error", "alone")
         for name, one in value["shapley"].items():
             alone = value["subsets"][name]["value"]
@@ -82,6 +107,8 @@ def _show_value(value: Mapping[str, Any], console: Console) -> None:
         _warn(value["warning"], console)
     elif value["says"]:
         console.print(value["says"], highlight=False, markup=False)
+    for line in value["harms"]:
+        _warn(line, console)
 
 
 def _show_calibration(one: Mapping[str, Any], console: Console) -> None:

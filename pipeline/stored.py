@@ -13,8 +13,10 @@ from trainer.features import (
     ID_KEY,
     MEDIA,
     NO_CLASS,
+    SLICE_PREFIX,
     features,
     labels_of,
+    slice_columns,
     split_key,
 )
 
@@ -65,7 +67,12 @@ def _rows(config: Config, split: str, records: Iterable[bytes]) -> Iterator[Row]
         row_id = stored[ID_KEY].bytes_list.value[0].decode("utf-8")
         listed = stored[GROUP_KEY].bytes_list.value if GROUP_KEY in stored else ()
         group = listed[0].decode("utf-8") if listed else ""
-        yield Row(number, row_id, split, values, labels, group=group)
+        slices = {
+            column: stored[key].bytes_list.value[0].decode("utf-8")
+            for column in slice_columns(config)
+            if (key := SLICE_PREFIX + column) in stored
+        }
+        yield Row(number, row_id, split, values, labels, slices, group)
 
 
 def stored_features(example: bytes) -> Any:

@@ -8,7 +8,7 @@ figures as the summary. Media are not gathered; a split's answers fit into memor
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -17,11 +17,11 @@ import tensorflow_model_analysis as tfma
 
 from pipeline.stored import stored_labels
 from trainer.config import Config, HeadConfig, from_mapping
-from trainer.features import head_labels
+from trainer.features import GROUP_KEY, head_labels
 from trainer.heads import HEADS
 from trainer.schema import plain
 
-Rows = list[tuple[Any, dict[str, Any]]]
+Rows = list[tuple[Any, Any, dict[str, dict[str, np.ndarray]]]]
 
 
 def head_json(head: HeadConfig) -> str:
@@ -62,7 +62,7 @@ def _computations(
                 )
                 for metric in _head(head).directions
             }
-            gathered = _Gather(head, model, keys)
+            gathered = _Metrics(head, model, keys)
             # Without a label there is no feature to look at; an empty list means all.
             inputs = (
                 [tfma.metrics.FeaturePreprocessor(feature_keys=gathered.labels)]
@@ -90,13 +90,17 @@ def _head(head: str) -> Any:
     return HEADS[one.kind](one)
 
 
-class _Gather(beam.CombineFn):
-    """Rows of (judged label, judged answers); the head's metrics at the end."""
+class Gather(beam.CombineFn):
+    """Rows of (judged label, group, judged answers of each model); a figure at the end.
 
-    def __init__(self, head: str, model: str, keys: Mapping[str, Any]) -> None:
-        self._json, self._model, self._keys = head, model, dict(keys)
-        config = _config(head)
-        self.labels = [label.key for label in head_labels(config.heads[0])]
+    Args:
+        head: the head's config, from `head_json`.
+        models: TFMA's names of the models that are asked.
+    """
+
+    def __init__(self, head: str, models: Sequence[str]) -> None:
+        self._json, self._models = head, tuple(models)
+        self.labels = [label.key for label in head_labels(_config(head).heads[0])]
 
     def setup(self) -> None:
         self._config, self._head = _config(self._json), _head(self._json)
@@ -105,29 +109,52 @@ class _Gather(beam.CombineFn):
         return []
 
     def add_input(self, rows: Rows, row: Any) -> Rows:
-        given = {
+        stored = {
             key: np.ravel(values).tolist()
             for key, values in (row.get_features() or {}).items()
-            if key in self.labels and values is not None
+            if values is not None
         }
+        given = {key: stored[key] for key in self.labels if key in stored}
         label = self._head.judged_label(stored_labels(self._config, given))
         if label is not None:
-            predictions = row.get_predictions(self._model)
-            answers = {k: np.asarray(predictions[k]) for k in self._head.judged}
-            rows.append((label, answers))
+            answers = {}
+            for model in self._models:
+                predictions = row.get_predictions(model)
+                if not isinstance(predictions, Mapping):
+                    # TFMA takes the name from a model's only answer.
+                    predictions = dict.fromkeys(self._head.judged, predictions)
+                answers[model] = {
+                    k: np.asarray(predictions[k]) for k in self._head.judged
+                }
+            group = next(iter(stored.get(GROUP_KEY, ())), None)
+            rows.append((label, group, answers))
         return rows
 
     def merge_accumulators(self, several: Iterable[Rows]) -> Rows:
         return [row for rows in several for row in rows]
 
+    def answers(self, rows: Rows, model: str) -> dict[str, np.ndarray]:
+        """What a model answered to the rows, as `Head.metrics` takes it."""
+        return {
+            key: _stacked(
+                [answers[model][key] for _, _, answers in rows], key == self._head.name
+            )
+            for key in self._head.judged
+        }
+
+
+class _Metrics(Gather):
+    """The head's metrics of one model."""
+
+    def __init__(self, head: str, model: str, keys: Mapping[str, Any]) -> None:
+        super().__init__(head, [model])
+        self._keys = dict(keys)
+
     def extract_output(self, rows: Rows) -> dict[Any, float]:
         found = {}
         if rows:
-            answers = {
-                key: _stacked([row[key] for _, row in rows], key == self._head.name)
-                for key in self._head.judged
-            }
-            found = self._head.metrics([label for label, _ in rows], answers)
+            labels = [label for label, _, _ in rows]
+            found = self._head.metrics(labels, self.answers(rows, self._models[0]))
         return {key: found.get(m, float("nan")) for m, key in self._keys.items()}
 
 

@@ -111,6 +111,12 @@ class Threshold:
     max_worsening: float | None = option(
         None, "At most this much worse than the last blessed model; null = no limit."
     )
+    beyond_noise: bool = option(
+        False,
+        "True: max_worsening refuses only what can also be told from noise, by a paired"
+        " bootstrap of the rows. Two equally good models differ by more than 0.01 on"
+        " 300 rows in one case of four.",
+    )
     every_slice: bool = option(
         False, "True: on each of evaluation.slices too, not only on all rows together."
     )
@@ -118,6 +124,8 @@ class Threshold:
     def problems(self) -> Iterator[str]:
         if self.minimum is None and self.maximum is None and self.max_worsening is None:
             yield "give minimum, maximum or max_worsening, or remove the threshold."
+        if self.beyond_noise and self.max_worsening is None:
+            yield "beyond_noise: says how max_worsening is taken; give that too."
 
 
 @dataclass(frozen=True)
@@ -128,7 +136,12 @@ class EvaluationConfig:
         (),
         "Conditions for the blessing; empty = the first head's first metric (accuracy,"
         " mae, NDCG, VQA accuracy, recall) may not be worse than the last blessed"
-        " model's by more than 0.01.",
+        " model's by more than 0.01 and by more than noise (`beyond_noise`).",
+    )
+    allow_worse_than_constant: bool = option(
+        False,
+        "True: bless a model of which a head is worse than the best constant answer (the"
+        " most frequent class, the median; of retrieval chance) by more than noise.",
     )
     slices: tuple[tuple[str, ...], ...] = option(
         (), "Manifest columns, alone or crossed, whose values are judged apart."

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.evaluation import eval_config
+from pipeline.evaluation import check_thresholds, eval_config
 from pipeline.rows import Quarantined, Row, read_row
 from pipeline.splits import assign
 from tests.trainer import samples
@@ -33,6 +33,7 @@ from trainer.config import (
     GatedFusion,
     ImageInput,
     InputConfig,
+    OrdinalHead,
     ParameterGroup,
     RegressionHead,
     SplitConfig,
@@ -853,7 +854,9 @@ def test_splits_have_the_names_that_the_config_gives_them() -> None:
 
 
 def judged(slices: tuple[tuple[str, ...], ...], *thresholds: Threshold) -> Any:
-    evaluation = EvaluationConfig(slices=slices, thresholds=thresholds)
+    evaluation = EvaluationConfig(
+        slices=slices, thresholds=thresholds, allow_worse_than_constant=True
+    )
     return eval_config(samples.clinic_config(evaluation=evaluation))
 
 
@@ -911,6 +914,62 @@ def test_max_worsening_is_a_change_for_the_worse(
     found = bounds(judged((), Threshold(metric=metric, head=head, max_worsening=0.5)))
     (((_, threshold),),) = found.values()
     assert threshold.change_threshold.absolute.value == change
+
+
+@pytest.mark.parametrize(
+    ("metric", "head", "gain"),
+    [
+        ("accuracy", None, "disease_scores/accuracy_gain_over_baseline"),
+        ("rmse", "score", "score/rmse_gain_over_baseline"),
+    ],
+)
+def test_beyond_noise_bounds_the_gain_that_chance_does_not_explain(
+    metric: str, head: str | None, gain: str
+) -> None:
+    found = bounds(
+        judged(
+            (),
+            Threshold(metric=metric, head=head, max_worsening=0.5, beyond_noise=True),
+        )
+    )
+    # The figure itself is left free; without a baseline that is all there is.
+    assert set(found) == {gain, gain.removesuffix("_gain_over_baseline")}
+    (((slices, threshold),),) = [found[gain]]
+    assert (slices, threshold.value_threshold.lower_bound.value) == ([[]], -0.5)
+    for ((_, one),) in found.values():
+        assert not one.HasField("change_threshold")
+
+
+def test_beyond_noise_needs_a_bound_and_a_metric_of_rows() -> None:
+    alone = Threshold(metric="accuracy", minimum=0.5, beyond_noise=True)
+    assert list(alone.problems()) == [
+        "beyond_noise: says how max_worsening is taken; give that too."
+    ]
+    of_all = Threshold(
+        metric="quadratic_weighted_kappa", max_worsening=0.1, beyond_noise=True
+    )
+    head = OrdinalHead("grade", ("low", "high"))
+    one = samples.clinic_config(
+        heads=(head,), evaluation=EvaluationConfig(thresholds=(of_all,))
+    )
+    with pytest.raises(ConfigError, match="beyond_noise draws rows anew and knows acc"):
+        check_thresholds(one)
+
+
+def test_allow_worse_than_constant_takes_the_bound_away() -> None:
+    def gains(allow: bool, *thresholds: Threshold) -> set[str]:
+        evaluation = EvaluationConfig(
+            thresholds=thresholds, allow_worse_than_constant=allow
+        )
+        found = bounds(eval_config(samples.clinic_config(evaluation=evaluation)))
+        return {name for name in found if name.endswith("_gain_over_constant")}
+
+    own = {"disease_scores/accuracy", "score/mae"}
+    assert gains(False) == {f"{name}_gain_over_constant" for name in own}
+    assert gains(True) == set()
+    # A threshold makes another metric the head's main one.
+    rmse = Threshold(metric="rmse", head="score", maximum=9.0)
+    assert "score/rmse_gain_over_constant" in gains(False, rmse)
 
 
 @pytest.mark.parametrize(
@@ -1092,7 +1151,8 @@ COVERED: dict[str, str] = {
     **_under("evaluation", "slices", HERE),
     "evaluation.compare": "tests/pipeline/test_comparison.py",
     **_under("evaluation.thresholds", "metric head minimum maximum", HERE),
-    **_under("evaluation.thresholds", "max_worsening every_slice", HERE),
+    **_under("evaluation.thresholds", "max_worsening every_slice beyond_noise", HERE),
+    "evaluation.allow_worse_than_constant": HERE,
     **_under("monitoring", "missing_rate numeric categorical label score", _MONITORING),
     **_under("monitoring", "embedding min_rows false_alarm_rate", _MONITORING),
     **_under("serving", "namespace grpc_port rest_port request_timeout_seconds", _SERVING),

@@ -79,5 +79,52 @@ def test_the_first_metric_is_the_mean_of_its_rows(case: str) -> None:
     assert got == pytest.approx(constant, abs=1e-5)
 
 
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_every_row_metric_is_made_of_its_rows(case: str) -> None:
+    labels, plain, _, _ = ROWS[case]
+    head = HEADS[CASES[case].kind](CASES[case])
+    answers = {key: np.asarray(value) for key, value in plain.items()}
+    found = head.metrics(labels, answers)
+    assert head.row_metrics[0] == next(iter(head.directions))
+    assert set(head.row_metrics) <= set(head.directions)
+    for metric in head.row_metrics:
+        mean = np.nanmean(head.row_scores(labels, answers, metric))
+        assert head.of_mean(metric, mean) == pytest.approx(found[metric], abs=1e-5), (
+            metric
+        )
+        assert head.constant_in_words(metric)
+
+
+# The best constant of each metric, by hand, and what it reaches on the six rows.
+CONSTANTS: dict[tuple[str, str], tuple[str, float]] = {
+    # -(4 log 2/3 + 2 log 1/3) / 6
+    ("classification", "log_loss"): ("the classes' frequencies", 0.63651),
+    ("classification", "accuracy"): ("the most frequent class", 4 / 6),
+    ("regression", "mae"): ("the median", 10.5),
+    ("regression", "rmse"): ("the mean", 21.28184),  # sqrt(sum (y - 12.5)^2 / 6)
+    # Ranks 0 1 1 1 2 2: the median is mid, and three of them are one step off.
+    ("ordinal", "mae"): ("the median class", 3 / 6),
+    ("ranking", "mrr"): ("equal scores for all", 1 / 2),
+    # Five pairs: one in five is first by chance, and all are among the first five.
+    ("retrieval", "recall_at_1"): ("an order drawn at random", 1 / 5),
+    ("retrieval", "recall_at_5"): ("an order drawn at random", 1.0),
+    ("vqa", "vqa_accuracy"): (
+        "the one answer that is worth most", (2 / 3 + 1 / 2 + 1 + 1) / 6,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "metric"), sorted(CONSTANTS))
+def test_the_best_constant_of_a_metric(case: str, metric: str) -> None:
+    labels, plain, _, _ = ROWS[case]
+    words, wanted = CONSTANTS[case, metric]
+    head = HEADS[CASES[case].kind](CASES[case])
+    answers = {key: np.asarray(value) for key, value in plain.items()}
+    scores = head.constant_scores(labels, answers, metric)
+    got = head.of_mean(metric, np.nanmean(scores))
+    assert got == pytest.approx(wanted, abs=1e-4)
+    assert head.constant_in_words(metric) == words
+
+
 def test_every_head_has_rows() -> None:
     assert set(ROWS) == set(CASES)

@@ -1,5 +1,6 @@
 """What every head in HEADS must do."""
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -191,13 +192,19 @@ def test_the_first_metric_may_not_worsen_by_default() -> None:
         head = HEADS[one.kind](one)
         (spec,) = eval_config(config).metrics_specs
         found = [m for m in spec.metrics if m.per_slice_thresholds]
-        assert len(found) == 1, kind
-        threshold = found[0].per_slice_thresholds[0].threshold
-        assert f'"name": "{next(iter(head.directions))}"' in found[0].config
-        up = next(iter(head.directions.values()))
-        assert threshold.change_threshold.absolute.value == (-0.01 if up else 0.01)
-        # A bound that holds whatever comes: kappa may be as low as -1.
-        assert threshold.value_threshold.lower_bound.value == -1.0
+        first = next(iter(head.directions))
+        bounds = {}
+        for metric in found:
+            (one_bound,) = metric.per_slice_thresholds
+            assert not one_bound.threshold.HasField("change_threshold")
+            name = json.loads(metric.config)["name"]
+            bounds[name] = one_bound.threshold.value_threshold.lower_bound.value
+        assert bounds == {
+            # A bound that holds whatever comes: kappa may be as low as -1.
+            first: -1.0,
+            f"{first}_gain_over_constant": 0.0,
+            f"{first}_gain_over_baseline": -0.01,
+        }, kind
 
 
 def test_one_step_of_all_heads_in_mixed_precision_and_xla(

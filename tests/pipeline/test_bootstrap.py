@@ -64,12 +64,59 @@ def test_rows_without_a_score_have_no_share() -> None:
         resample(np.zeros((1, 0)))
 
 
-def test_few_rows_never_tell() -> None:
-    got = resample(np.stack([np.ones(19), np.zeros(19)])).difference(0, 1)
-    assert (got.low, got.high) == (1.0, 1.0)
-    assert not got.distinguishable
-    enough = resample(np.stack([np.ones(20), np.zeros(20)])).difference(0, 1)
-    assert enough.distinguishable
+def test_few_rows_are_told_apart_by_an_exact_test() -> None:
+    def difference(better: int, worse: int, equal: int) -> Estimate:
+        one = np.repeat([1.0, 0.0, 1.0], [better, worse, equal])
+        other = np.repeat([0.0, 1.0, 1.0], [better, worse, equal])
+        return resample(np.stack([one, other])).difference(0, 1)
+
+    # All signs alike: 2 of 2^n choices are as far from 0.
+    assert difference(5, 0, 3).p == pytest.approx(2 / 2**5)
+    assert not difference(5, 0, 3).distinguishable
+    assert difference(6, 0, 9).distinguishable
+    # 7 to 1: the sign test's 2 * (1 + 8) / 2^8.
+    assert difference(7, 1, 0).p == pytest.approx(18 / 256)
+    assert difference(0, 0, 4).p == 1.0
+    assert difference(19, 0, 0).beyond_noise == 1.0
+    assert difference(5, 0, 3).beyond_noise == 0.0
+    # From 20 rows on the interval tells.
+    assert difference(20, 0, 0).p is None
+    assert difference(20, 0, 0).distinguishable
+
+
+def test_the_exact_test_is_that_of_scipy() -> None:
+    from scipy.stats import permutation_test
+
+    differences = np.random.default_rng(3).normal(0.4, 1.0, 12)
+    wanted = permutation_test(
+        (differences,), np.sum, permutation_type="samples", n_resamples=10**5
+    )
+    got = resample(np.stack([differences, np.zeros(12)])).difference(0, 1)
+    assert got.p == pytest.approx(wanted.pvalue, abs=1e-9)
+
+
+def test_the_order_of_the_rows_makes_no_difference() -> None:
+    random = np.random.default_rng(0)
+    scores, groups = random.normal(size=(2, 60)), random.integers(0, 30, 60)
+    there = random.permutation(60)
+    one = resample(scores, groups.tolist())
+    other = resample(scores[:, there], groups[there].tolist())
+    np.testing.assert_allclose(one.samples, other.samples)
+
+
+def test_rows_without_a_share_are_not_counted_as_drawn() -> None:
+    # A list's figure stands at one of its rows: 4 lists of 10 rows are 4 units.
+    scores = np.full((2, 40), np.nan)
+    scores[:, ::10] = 0.5
+    assert resample(scores).units == 4
+
+
+def test_a_metric_may_be_the_root_of_a_mean() -> None:
+    got = resample(np.array([[9.0, 1.0] * 20]), of_mean=np.sqrt)
+    assert got.values[0] == pytest.approx(np.sqrt(5.0))
+    # Delta method: sd of the squares 4, over sqrt(40), over 2 sqrt(5).
+    wanted = 4 / np.sqrt(40) / (2 * np.sqrt(5))
+    assert got.model(0).se == pytest.approx(wanted, rel=0.1)
 
 
 @pytest.mark.parametrize(

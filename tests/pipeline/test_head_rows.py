@@ -100,6 +100,19 @@ def test_what_is_stored_comes_back(tmp_path: Path) -> None:
     }
 
 
+def test_slices_come_back_with_the_rows(tmp_path: Path) -> None:
+    one = of(ORDINAL, evaluation={"slices": [["医院"], ["医院", "sex"]]})
+    given = ({"医院": "甲", "sex": "f"}, {"sex": "m"})
+    (tmp_path / "Split-eval").mkdir()
+    with tf.io.TFRecordWriter(str(tmp_path / "Split-eval/data.gz"), "GZIP") as writer:
+        for columns in given:
+            row = read_row(1, {"id": "1", "text": "t", **ROW, **columns}, one, "")
+            assert isinstance(row, Row)
+            writer.write(to_example(row))
+    found = [row.slices for row in rows_of_examples(one, str(tmp_path), "eval")]
+    assert found == list(given)
+
+
 @pytest.mark.parametrize(
     ("head", "change", "read_again", "analyzed_again"),
     [

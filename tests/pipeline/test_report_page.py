@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
+from rich.console import Console
 
 from pipeline.comparison import compare
 from pipeline.judging import judge
 from pipeline.report_page import page
 from pipeline.rows import Row
+from pipeline.show import show
 from pipeline.tensorboard import write_report
 from trainer.calibration import Fitted
 from trainer.config import (
@@ -50,7 +52,7 @@ def config() -> Config:
         inputs=(TextInput("note"), TextInput("title")),
         heads=(ClassificationHead("finding", CLASSES, abstain_below=0.5),),
         stages=(StageConfig("one"), StageConfig("two", "one")),
-        evaluation=EvaluationConfig(compare=("scratch", "full")),
+        evaluation=EvaluationConfig(compare=("scratch", "full"), slices=(("site",),)),
     )
 
 
@@ -60,6 +62,7 @@ def rows() -> list[Row]:
             i, f"r{i}", "eval",
             {"note": CLASSES[i % 2], "title": CLASSES[(i // 2) % 2]},
             {"finding": (CLASSES[i % 2 if i % 10 else 1],)},
+            {"site": f"<{i % 2}>"},
         )
         for i in range(40)
     ]  # fmt: skip
@@ -71,13 +74,22 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
         "name": "clinic <1>",
         "blessed": False,
         "failures": ["accuracy is 0.9000; wanted: at least 0.95"],
-        "examples": {"read": 41, "quarantined": 1},
+        "examples": {"read": 41, "written": 40, "quarantined": 1},
         "comparison": compare(config(), {"scratch": model, "full": model}, rows()),
         "integrity": [
             {"kind": "leaks", "level": "warn", "text": "note: gives <it> away."},
             {"kind": "pairs", "level": "note", "text": "they belong together."},
         ],
-        **{k: report[k] for k in ("metrics_by_inputs", "value", "calibration")},
+        **{
+            key: report[key]
+            for key in (
+                "metrics_by_inputs",
+                "metrics_by_slices",
+                "against_constant",
+                "value",
+                "calibration",
+            )
+        },
     }
 
 
@@ -119,6 +131,7 @@ def test_the_page_says_what_was_found(report: dict[str, Any]) -> None:
     text = page(summary(report), report)
     assert "<h1>clinic &lt;1&gt;</h1>" in text
     assert "accuracy is 0.9000; wanted: at least 0.95" in text
+    assert "finding: accuracy 0.9000 is better than the" in text
     assert "FUSION DOES NOT BEAT THE BEST SINGLE INPUT" in text
     assert "note: gives &lt;it&gt; away." in text
     for chinese in (*CLASSES, "输入的价值", "校准", "前后对比", "弃权", "数据完整性"):
@@ -129,10 +142,37 @@ def test_the_page_says_what_was_found(report: dict[str, Any]) -> None:
     assert re.search(r"1\.5000</td><td class=\"n\">\d\.\d{4} → \d\.\d{4}", text)
 
 
+def test_slices_stand_on_the_page_and_on_the_console(report: dict[str, Any]) -> None:
+    # Every tenth row, all of them even, is of the second class with a note of the first.
+    text = page(summary(report), report)
+    assert "分组" in text
+    assert re.search(r"site = &lt;0&gt;</td><td class=\"n\">20</td>.*?0\.8000", text)
+    console = Console(width=120, record=True)
+    show({**summary(report), "model": None, "report": "r", "quarantine": "q"}, console)
+    printed = console.export_text()
+    assert "metrics by slices (eval split)" in printed
+    assert re.search(r"site = <1> +│ +20 │ +1\.0000", printed)
+
+
+def test_only_the_largest_slices_are_printed(report: dict[str, Any]) -> None:
+    one = {"examples": 2, "accuracy": 0.5}
+    many = {f"site = {i}": {**one, "examples": i} for i in range(1, 31)}
+    console = Console(width=120, record=True)
+    whole = {**summary(report), "model": None, "report": "r", "quarantine": "q"}
+    show({**whole, "metrics_by_slices": many}, console)
+    printed = console.export_text()
+    assert "site = 11 " in printed
+    assert "site = 10 " not in printed
+    assert "10 smaller slices stand in the summary" in printed
+
+
 def test_what_is_not_there_is_left_out(report: dict[str, Any]) -> None:
-    plain = {**summary(report), "comparison": None, "integrity": [], "calibration": []}
+    plain = {
+        **summary(report), "comparison": None, "integrity": [], "calibration": [],
+        "metrics_by_slices": {},
+    }  # fmt: skip
     text = page(plain, {**report, "calibration": [], "confusion": {}})
-    for absent in ("前后对比", "数据完整性", "校准"):
+    for absent in ("前后对比", "数据完整性", "校准", "分组"):
         assert absent not in text
 
 

@@ -1,7 +1,9 @@
 """Re-ranking by hand: a model whose answers are a table."""
 
+import tracemalloc
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline import reranking
@@ -148,3 +150,91 @@ def test_it_is_judged_where_the_head_says_match() -> None:
     number = {"name": "y", "kind": "regression", "allow_missing": True}
     several = judge(config(number), Table(), WHOLE)["metrics"]
     assert several["m/recall_at_1_reranked"] == pytest.approx(1 / 2)
+
+
+class Space:
+    """Embeddings by name, and a match that depends on the pair in no simple way."""
+
+    def __init__(self, count: int) -> None:
+        random = np.random.default_rng(7)
+        first = random.normal(size=(count, 6))
+        second = first + random.normal(size=(count, 6))
+        self.photo, self.note = (
+            np.round(x / np.linalg.norm(x, axis=1, keepdims=True), 3)
+            for x in (first, second)
+        )
+
+    @staticmethod
+    def match(i: Any, j: Any) -> Any:
+        return (np.sin(12.9898 * i + 78.233 * j) + 1) / 2
+
+    def predict(self, rows: Any) -> list[dict[str, Any]]:
+        out = []
+        for row in rows:
+            i, j = int(row["photo"]), int(row["note"])
+            answers = {"m_embedding_photo": self.photo[i]}
+            answers["m_embedding_note"] = self.note[j]
+            out.append(answers | {"m_match": float(self.match(i, j))})
+        return out
+
+
+def dense(space: Space, mutual: bool) -> list[float]:
+    """Recalls at 1, both ways, of matrices of all pairs."""
+    near = space.photo @ space.note.T
+    count = len(near)
+    places = np.arange(count)
+    chosen = np.zeros(near.shape, bool)
+    nearest = []
+    for way in (near, near.T):
+        nearest.append(np.argsort(-way, axis=1, kind="stable")[:, :16])
+    chosen[places[:, None], nearest[0]] = True
+    chosen[nearest[1], places[:, None]] = True
+    scores = space.match(places[:, None], places[None])
+    if mutual:
+        odds = np.where(chosen, scores / (1 - scores), 0.0)
+        scores = odds * odds / odds.sum(1, keepdims=True) / odds.sum(0, keepdims=True)
+    found = []
+    for way, order, score in (
+        (near, nearest[0], scores),
+        (near.T, nearest[1], scores.T),
+    ):
+        first = 0
+        for i in range(count):
+            among = i in order[i]
+            rank = (
+                np.sum(score[i, order[i]] >= score[i, i])
+                if among
+                else np.sum(way[i] >= way[i, i])
+            )
+            first += rank <= 1
+        found.append(first / count)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["reranked", "mutual"])
+def test_it_is_what_all_pairs_at_once_would_give(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reranking, "_CELLS", 500)
+    monkeypatch.setattr(reranking, "_ASKED", 100)
+    space = Space(120)
+    found = reranked(config(), space, rows(*((str(i), str(i)) for i in range(120))))
+    wanted = dense(space, kind == "mutual")
+    assert 0 < wanted[0] < 1
+    assert [
+        found[f"recall_at_1_photo_to_note_{kind}"],
+        found[f"recall_at_1_note_to_photo_{kind}"],
+    ] == pytest.approx(wanted)
+
+
+def test_what_is_held_does_not_grow_with_all_pairs() -> None:
+    """3,000 rows: a matrix of all pairs has 9,000,000 cells, 72 MB."""
+    space = Space(3000)
+    given = rows(*((str(i), str(i)) for i in range(3000)))
+    tracemalloc.start()
+    try:
+        reranked(config(), space, given)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 60e6

@@ -1,12 +1,13 @@
 """What inputs are worth, by hand-made answers."""
 
+import itertools
 import json
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pipeline.value import Value, value_of_inputs
+from pipeline.value import Value, drawn_orders, prefixes, value_of_inputs
 
 NOTHING: frozenset[str] = frozenset()
 A, B, AB = frozenset("a"), frozenset("b"), frozenset("ab")
@@ -70,6 +71,104 @@ def test_a_gain_within_noise_is_warned_of_in_other_words() -> None:
     assert "not distinguishable from noise" in got.warning
     (note,) = judged(*right(10, 60, 10, 60)).notes
     assert note.startswith("b adds nothing to accuracy that could be told from noise")
+
+
+def test_an_input_that_harms_is_said_to_harm() -> None:
+    """Shapley value -0.49 is not "nothing that could be told from noise"."""
+    got = judged(*right(60, 79, 1, 1))
+    # b first: -59, after a: -78; a first: 19, after b: 0.
+    assert got.shapley["b"].value == pytest.approx(-0.685)
+    (harm,) = got.harms
+    assert harm.startswith(
+        "b harms accuracy: the head does worse with it (Shapley value -0.6850, 95 %"
+        " interval -0."
+    )
+    assert not [note for note in got.notes if note.startswith("b ")]
+    assert got.plain()["harms"] == [harm]
+
+
+def test_what_only_a_pair_can_do_is_not_compared_with_one_side() -> None:
+    got = judged(*right(1, 1, 1, 60), metric="recall_at_1", needs=("a", "b"))
+    assert (got.best_single, got.gain, got.warning) == (None, None, "")
+    assert got.says == (
+        "recall_at_1 is judged of a and b together: none of them can be judged alone,"
+        " and they share what all reach above chance"
+    )
+    assert got.shapley["a"].value == pytest.approx(0.295)
+
+
+def additive(names: list[str], pair: float) -> dict[frozenset[str], np.ndarray]:
+    """Each input adds its place to every row; the first two add `pair` together."""
+    out = {}
+    for size in range(len(names) + 1):
+        for chosen in itertools.combinations(names, size):
+            worth = float(sum(names.index(name) + 1 for name in chosen))
+            worth += pair * (set(names[:2]) <= set(chosen))
+            out[frozenset(chosen)] = np.full(30, worth)
+    return out
+
+
+SEVEN = list("abcdefg")
+OF = {"head": "y", "metric": "mae", "higher": True, "complete": True}
+
+
+def test_drawn_orders_of_inputs_that_only_add_give_their_values_exactly() -> None:
+    orders = drawn_orders(SEVEN, seed=3)
+    assert len(orders) == 16
+    assert all(sorted(order) == SEVEN for order in orders)
+    assert orders[1] == orders[0][::-1]
+    assert orders == drawn_orders(SEVEN, seed=3) != drawn_orders(SEVEN, seed=4)
+    got = value_of_inputs(additive(SEVEN, 0.0), SEVEN, orders=orders, **OF)
+    assert [got.shapley[n].value for n in SEVEN] == pytest.approx([1, 2, 3, 4, 5, 6, 7])
+    assert [got.permutation_se[n] for n in SEVEN] == pytest.approx([0] * 7)
+    assert got.permutations == got.plain()["permutations"] == 16
+
+
+def test_the_error_of_drawn_orders_is_told_and_holds_the_exact_value() -> None:
+    """a and b add 8 together: in an order the later one gets it, half each in all."""
+    off, errors = [], []
+    for seed in range(10):
+        orders = drawn_orders(SEVEN, seed)
+        got = value_of_inputs(additive(SEVEN, 8.0), SEVEN, orders=orders, **OF)
+        # A reverse undoes the luck of its order: of one pair the error is nought.
+        off.append(got.shapley["a"].value - (1 + 4))
+        errors.append(got.permutation_se["a"])
+        assert sum(one.value for one in got.shapley.values()) == pytest.approx(28 + 8)
+    assert off == pytest.approx([0] * 10)
+    assert errors == pytest.approx([0] * 10)
+
+
+def test_three_inputs_that_need_each_other_show_the_error() -> None:
+    """a, b and c add 9 together: the last of them gets it, a third each in all."""
+    scores = {
+        one: np.full(30, 9.0 if set("abc") <= one else 0.0)
+        for one in additive(SEVEN, 0.0)
+    }
+    off, errors, inside = [], [], 0
+    for seed in range(60):
+        orders = drawn_orders(SEVEN, seed)
+        found = value_of_inputs(scores, SEVEN, orders=orders, **OF)
+        got = found.shapley["a"]
+        off.append(got.value - 3)
+        errors.append(found.permutation_se["a"])
+        inside += got.low <= 3 <= got.high
+        assert got.plain().keys() >= {"value", "se", "low", "high"}
+    # The error that is told is the one that is made.
+    assert np.std(off) == pytest.approx(np.mean(errors), rel=0.25)
+    assert inside >= 50
+
+
+def test_twelve_inputs_are_judged_on_a_number_of_sets_that_grows_with_them() -> None:
+    def sets(count: int) -> int:
+        names = [f"i{n:02d}" for n in range(count)]
+        return len(list(prefixes(drawn_orders(names, 0))))
+
+    assert sets(7) <= 6 * 16
+    assert sets(12) <= 11 * 16  # not 4,095
+    assert sets(24) <= 23 * 16
+    assert list(prefixes([("b", "a", "c"), ("a", "b", "c")])) == [
+        ("b",), ("a", "b"), ("a",),
+    ]  # fmt: skip
 
 
 def test_fusion_that_is_clearly_worse_says_so() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -33,3 +34,21 @@ def judged_class(
     """A row's stored class -> its index; None where it has none."""
     given = labels.get(name)
     return classes.index(given[0]) if given else None
+
+
+def log_losses(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """-log of the score of what is true, float64 [rows].
+
+    Args:
+        scores: float [rows, classes].
+        labels: int [rows], a class each; or [rows, classes], 1 where it applies: then
+            the mean over the classes of each one's yes or no.
+    """
+    scores = scores.astype(np.float64)
+    least = np.finfo(np.float64).eps
+    if labels.ndim == 1:
+        shares = scores / scores.sum(-1, keepdims=True)
+        true = shares[np.arange(len(labels)), labels]
+        return np.asarray(-np.log(np.clip(true, least, 1.0)))
+    true = np.where(labels > 0.5, scores, 1 - scores)
+    return np.asarray(-np.log(np.clip(true, least, 1.0)).mean(-1))

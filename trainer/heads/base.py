@@ -100,8 +100,20 @@ class Head(ABC, Generic[H]):
     def directions(self) -> dict[str, bool]:
         """Metrics that thresholds may name -> whether higher is better.
 
-        The first one is what a model may not worsen by where no threshold is given.
+        The first one is the head's main metric, unless the config's thresholds name
+        another: what a model may not worsen by where no threshold is given, what it is
+        compared with the constant answer by, and what the value of inputs is told in.
         """
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Inputs without any one of which nothing is judged; () = each judges alone."""
+        return ()
+
+    @property
+    def row_metrics(self) -> tuple[str, ...]:
+        """Those of `directions` that `row_scores` gives row by row; the first one is."""
+        return (next(iter(self.directions)),)
 
     def judged_label(self, labels: Mapping[str, Any]) -> Any | None:
         """One row's stored labels -> an element of what `metrics` takes.
@@ -126,18 +138,70 @@ class Head(ABC, Generic[H]):
         """
 
     @abstractmethod
-    def row_scores(self, labels: Labels, answers: dict[str, np.ndarray]) -> np.ndarray:
-        """The first of `directions` row by row: float64 [rows], whose mean it is.
+    def row_scores(
+        self, labels: Labels, answers: dict[str, np.ndarray], metric: str | None = None
+    ) -> np.ndarray:
+        """A metric row by row: float64 [rows]; `of_mean` of their mean is the metric.
 
         NaN is a row without a share in it. Resampling these resamples the metric.
+
+        Args:
+            metric: one of `row_metrics`; None = the first one.
+        """
+
+    def of_mean(self, metric: str, mean: Any) -> Any:
+        """The metric of the mean of its row scores: that mean itself, as a rule."""
+        return mean
+
+    @abstractmethod
+    def constant_answers(
+        self, labels: Labels, metric: str | None = None
+    ) -> dict[str, np.ndarray]:
+        """`judged` answers, the same for every row, that are best by a metric.
+
+        What could be said without any input: the frequent class, the median.
+
+        Args:
+            metric: one of `row_metrics`; None = the first one.
         """
 
     @abstractmethod
-    def constant_answers(self, labels: Labels) -> dict[str, np.ndarray]:
-        """`judged` answers, the same for every row, of the best first metric.
+    def constant_in_words(self, metric: str) -> str:
+        """What `constant_answers` are, as a sentence names them."""
 
-        What could be said without any input: the frequent class, the median.
+    def constant_scores(
+        self, labels: Labels, answers: dict[str, np.ndarray], metric: str | None = None
+    ) -> np.ndarray:
+        """Row scores, as of `row_scores`, of what needs no input.
+
+        Args:
+            answers: the model's to the same rows with all inputs: which of them could
+                be judged at all.
         """
+        return self.row_scores(labels, self.constant_answers(labels, metric), metric)
+
+    def completed(
+        self,
+        labels: Labels,
+        answers: dict[str, np.ndarray],
+        shown: np.ndarray,
+        metric: str | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Answers to all rows: of those not shown to the model, what needs no input.
+
+        Args:
+            labels: of all rows.
+            answers: of the shown rows alone, arrays [shown, ...].
+            shown: bool [rows].
+            metric: which one they will be judged by.
+        """
+        out = {}
+        for key, constant in self.constant_answers(labels, metric).items():
+            given = answers[key]
+            kind = np.result_type(constant, given) if given.dtype != object else object
+            out[key] = constant.astype(kind)
+            out[key][shown] = given
+        return out
 
 
 class PointwiseHead(Head[H]):

@@ -11,7 +11,12 @@ import tensorflow as tf
 from keras import ops
 
 from trainer.config import ClassificationHead
-from trainer.heads._classes import class_index, judged_class, one_hot_classes
+from trainer.heads._classes import (
+    class_index,
+    judged_class,
+    log_losses,
+    one_hot_classes,
+)
 from trainer.heads.base import Labels, PointwiseHead
 from trainer.modalities.base import Resources, Tensors
 
@@ -146,21 +151,41 @@ class Classification(PointwiseHead[ClassificationHead]):
             return None
         return [float(name in given) for name in self.config.classes]
 
-    def row_scores(self, labels: Labels, answers: dict[str, np.ndarray]) -> np.ndarray:
-        """1.0 where the class is right; multi-label: the share of right decisions."""
+    @property
+    def row_metrics(self) -> tuple[str, ...]:
+        return ("accuracy", "log_loss")
+
+    def row_scores(
+        self, labels: Labels, answers: dict[str, np.ndarray], metric: str | None = None
+    ) -> np.ndarray:
+        """1.0 where the class is right; multi-label: the share of right decisions.
+
+        Of log_loss -log p of the class; multi-label: the mean over the decisions.
+        """
         truth, scores = np.asarray(labels), answers[f"{self.name}_scores"]
+        if metric == "log_loss":
+            return log_losses(scores, truth)
         if self.config.multi_label:
             right = (scores > _THRESHOLD) == (truth > _THRESHOLD)
             return np.asarray(right.mean(axis=-1), np.float64)
         return np.asarray(scores.argmax(-1) == truth, np.float64)
 
-    def constant_answers(self, labels: Labels) -> dict[str, np.ndarray]:
-        """The classes' frequencies: best for the log loss too."""
+    def constant_answers(
+        self, labels: Labels, metric: str | None = None
+    ) -> dict[str, np.ndarray]:
+        """The classes' frequencies: the best scores for accuracy and for the log loss."""
         truth = np.asarray(labels)
         if not self.config.multi_label:
             truth = np.eye(self.size)[truth]
         scores = np.tile(truth.mean(0), (len(truth), 1))
         return {f"{self.name}_scores": scores}
+
+    def constant_in_words(self, metric: str) -> str:
+        if metric == "log_loss":
+            return "the classes' frequencies"
+        if self.config.multi_label:
+            return "the more frequent decision on each class"
+        return "the most frequent class"
 
     def metrics(
         self, labels: Labels, answers: dict[str, np.ndarray]

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from trainer.config import OrdinalHead
-from trainer.heads._classes import class_index, judged_class
+from trainer.heads._classes import class_index, judged_class, log_losses
 from trainer.heads.base import Labels, PointwiseHead
 from trainer.modalities.base import Resources, Tensors
 
@@ -144,19 +144,40 @@ class Ordinal(PointwiseHead[OrdinalHead]):
     def judged_label(self, labels: Mapping[str, Any]) -> int | None:
         return judged_class(self.name, labels, self.config.classes)
 
-    def row_scores(self, labels: Labels, answers: dict[str, np.ndarray]) -> np.ndarray:
-        """1.0 where the class is right."""
-        truth = [self.config.classes[i] for i in labels]
-        return np.asarray(answers[self.name] == np.array(truth), np.float64)
+    @property
+    def row_metrics(self) -> tuple[str, ...]:
+        return ("accuracy", "mae", "log_loss")
 
-    def constant_answers(self, labels: Labels) -> dict[str, np.ndarray]:
-        """The most frequent class, and the classes' frequencies."""
+    def row_scores(
+        self, labels: Labels, answers: dict[str, np.ndarray], metric: str | None = None
+    ) -> np.ndarray:
+        """1.0 where the class is right; mae: the distance in ranks; log_loss: -log p."""
+        truth = np.asarray(labels)
+        if metric == "log_loss":
+            return log_losses(answers[f"{self.name}_scores"], truth)
+        rank = {name: i for i, name in enumerate(self.config.classes)}
+        chosen = np.array([rank[name] for name in answers[self.name]])
+        if metric == "mae":
+            return np.asarray(np.abs(chosen - truth), np.float64)
+        return np.asarray(chosen == truth, np.float64)
+
+    def constant_answers(
+        self, labels: Labels, metric: str | None = None
+    ) -> dict[str, np.ndarray]:
+        """The most frequent class, of mae the median one; the classes' frequencies."""
         shares = np.bincount(labels, minlength=len(self.config.classes)) / len(labels)
         classes = np.array(self.config.classes)
+        best = shares.argmax()
+        if metric == "mae":
+            best = np.searchsorted(np.cumsum(shares), 0.5)
         return {
-            self.name: np.full(len(labels), classes[shares.argmax()]),
+            self.name: np.full(len(labels), classes[best]),
             f"{self.name}_scores": np.tile(shares, (len(labels), 1)),
         }
+
+    def constant_in_words(self, metric: str) -> str:
+        names = {"mae": "the median class", "log_loss": "the classes' frequencies"}
+        return names.get(metric, "the most frequent class")
 
     def metrics(
         self, labels: Labels, answers: dict[str, np.ndarray]

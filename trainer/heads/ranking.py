@@ -145,16 +145,45 @@ class Ranking(Head[RankingHead]):
             if by_row
         }
 
-    def row_scores(self, labels: Labels, answers: dict[str, np.ndarray]) -> np.ndarray:
-        """A group's NDCG at its first row."""
+    @property
+    def row_metrics(self) -> tuple[str, ...]:
+        return tuple(self.directions)
+
+    def row_scores(
+        self, labels: Labels, answers: dict[str, np.ndarray], metric: str | None = None
+    ) -> np.ndarray:
+        """A group's NDCG, or reciprocal rank, at the first of the rows given of it."""
         out = np.full(len(labels), np.nan)
-        by_row = self._by_group(labels, answers)[next(iter(self.directions))]
+        by_row = self._by_group(labels, answers)[metric or next(iter(self.directions))]
         out[list(by_row)] = list(by_row.values())
         return out
 
-    def constant_answers(self, labels: Labels) -> dict[str, np.ndarray]:
+    def constant_answers(
+        self, labels: Labels, metric: str | None = None
+    ) -> dict[str, np.ndarray]:
         """Equal scores."""
         return {self.name: np.zeros(len(labels))}
+
+    def constant_in_words(self, metric: str) -> str:
+        return "equal scores for all"
+
+    def completed(
+        self,
+        labels: Labels,
+        answers: dict[str, np.ndarray],
+        shown: np.ndarray,
+        metric: str | None = None,
+    ) -> dict[str, np.ndarray]:
+        """A row that was not shown stands in the middle: at the mean of its group.
+
+        Scores have no zero: any constant would put such rows first or last.
+        """
+        scores = np.zeros(len(labels))
+        scores[shown] = answers[self.name]
+        _, group = np.unique([name for name, _ in labels], return_inverse=True)
+        counts = np.bincount(group, shown.astype(float))
+        means = np.bincount(group, np.where(shown, scores, 0.0)) / np.maximum(counts, 1)
+        return {self.name: np.where(shown, scores, means[group])}
 
     def _by_group(
         self, labels: Labels, answers: dict[str, np.ndarray]

@@ -80,13 +80,29 @@ class Regression(PointwiseHead[RegressionHead]):
     def directions(self) -> dict[str, bool]:
         return {"mae": False, "rmse": False}
 
-    def row_scores(self, labels: Labels, answers: dict[str, np.ndarray]) -> np.ndarray:
-        """Absolute errors."""
-        return np.abs(answers[self.name].astype(np.float64) - np.asarray(labels))
+    @property
+    def row_metrics(self) -> tuple[str, ...]:
+        return ("mae", "rmse")
 
-    def constant_answers(self, labels: Labels) -> dict[str, np.ndarray]:
-        """The median."""
-        return {self.name: np.full(len(labels), np.median(labels))}
+    def row_scores(
+        self, labels: Labels, answers: dict[str, np.ndarray], metric: str | None = None
+    ) -> np.ndarray:
+        """Absolute errors; of rmse squared ones, whose mean's root it is."""
+        errors = np.abs(answers[self.name].astype(np.float64) - np.asarray(labels))
+        return np.asarray(errors**2 if metric == "rmse" else errors)
+
+    def of_mean(self, metric: str, mean: Any) -> Any:
+        return np.sqrt(mean) if metric == "rmse" else mean
+
+    def constant_answers(
+        self, labels: Labels, metric: str | None = None
+    ) -> dict[str, np.ndarray]:
+        """The median; of rmse the mean."""
+        best = np.mean(labels) if metric == "rmse" else np.median(labels)
+        return {self.name: np.full(len(labels), best)}
+
+    def constant_in_words(self, metric: str) -> str:
+        return "the mean" if metric == "rmse" else "the median"
 
     def metrics(
         self, labels: Labels, answers: dict[str, np.ndarray]

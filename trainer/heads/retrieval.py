@@ -172,19 +172,67 @@ class Retrieval(Head[RetrievalHead]):
             out[name] = float(np.mean([out[f"{name}_{way}"] for way in ways]))
         return {name: out[name] for name in self.directions}
 
-    def row_scores(self, labels: Labels, answers: dict[str, np.ndarray]) -> np.ndarray:
-        """Share of the two ways in which a row's partner is found first."""
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return self.config.pair
+
+    @property
+    def row_metrics(self) -> tuple[str, ...]:
+        return tuple(name for name in self.directions if name.startswith("recall_at_"))
+
+    def _at_and_ways(self, metric: str | None) -> tuple[int, list[int]]:
+        """K of `recall_at_K...`, and which of the two ways it is the mean over."""
+        first, second = self.config.pair
+        name = (metric or f"recall_at_{_RECALL_AT[0]}").removeprefix("recall_at_")
+        at, _, way = name.partition("_")
+        ways = {f"{first}_to_{second}": [0], f"{second}_to_{first}": [1]}
+        return int(at), ways.get(way, [0, 1])
+
+    def row_scores(
+        self, labels: Labels, answers: dict[str, np.ndarray], metric: str | None = None
+    ) -> np.ndarray:
+        """Share of the two ways in which a row's partner is among the first K."""
         a, b = (answers[key].astype(np.float64) for key in self.judged)
         both = a.any(-1) & b.any(-1)
         out = np.full(len(a), np.nan)
         if both.any():
-            ranks = np.stack([_ranks(a[both], b[both]), _ranks(b[both], a[both])])
-            out[both] = (ranks <= _RECALL_AT[0]).mean(0)
+            at, ways = self._at_and_ways(metric)
+            pairs = ((a[both], b[both]), (b[both], a[both]))
+            ranks = np.stack([_ranks(*pairs[way]) for way in ways])
+            out[both] = (ranks <= at).mean(0)
         return out
 
-    def constant_answers(self, labels: Labels) -> dict[str, np.ndarray]:
+    def constant_answers(
+        self, labels: Labels, metric: str | None = None
+    ) -> dict[str, np.ndarray]:
         """One embedding for all: nothing is found, for equals count against."""
         return {key: np.ones((len(labels), self.config.dim)) for key in self.judged}
+
+    def completed(
+        self,
+        labels: Labels,
+        answers: dict[str, np.ndarray],
+        shown: np.ndarray,
+        metric: str | None = None,
+    ) -> dict[str, np.ndarray]:
+        """A row that was not shown has no embeddings: it is no pair."""
+        out = {}
+        for key in self.judged:
+            out[key] = np.zeros((len(labels), *answers[key].shape[1:]))
+            out[key][shown] = answers[key]
+        return out
+
+    def constant_in_words(self, metric: str) -> str:
+        return "an order drawn at random"
+
+    def constant_scores(
+        self, labels: Labels, answers: dict[str, np.ndarray], metric: str | None = None
+    ) -> np.ndarray:
+        """Of n pairs in random order one is among the first K with chance K / n."""
+        a, b = (answers[key] for key in self.judged)
+        both = a.any(-1) & b.any(-1)
+        at, _ = self._at_and_ways(metric)
+        return np.where(both, min(at / max(both.sum(), 1), 1.0), np.nan)
 
 
 def _ranks(queries: np.ndarray, found: np.ndarray) -> np.ndarray:

@@ -175,12 +175,16 @@ class Vqa(PointwiseHead[VqaHead]):
         """vqa_accuracy: mean of min(n_a / min(3, n), 1) of the best answer a."""
         return {"vqa_accuracy": float(np.mean(self.row_scores(labels, answers)))}
 
-    def row_scores(self, labels: Labels, answers: dict[str, np.ndarray]) -> np.ndarray:
+    def row_scores(
+        self, labels: Labels, answers: dict[str, np.ndarray], metric: str | None = None
+    ) -> np.ndarray:
         """min(n_a / min(3, n), 1) of the best answer a."""
         pairs = zip(labels, answers[self.name].tolist(), strict=True)
         return np.array([_credit(given, best) for given, best in pairs])
 
-    def constant_answers(self, labels: Labels) -> dict[str, np.ndarray]:
+    def constant_answers(
+        self, labels: Labels, metric: str | None = None
+    ) -> dict[str, np.ndarray]:
         """The one answer that is worth most on these rows."""
         frequent = Counter(a for given in labels for a in given).most_common(20)
         worth = {
@@ -188,6 +192,9 @@ class Vqa(PointwiseHead[VqaHead]):
             for answer, _ in frequent
         }
         return {self.name: np.full(len(labels), max(worth, key=lambda a: worth[a]))}
+
+    def constant_in_words(self, metric: str) -> str:
+        return "the one answer that is worth most"
 
 
 def _credit(given: Sequence[str], answer: str) -> float:

@@ -1,0 +1,151 @@
+"""A model against what needs no input: the frequent class, the median, chance.
+
+A model that is worse than that has learned something false, whatever its figure looks
+like: of a class that 90 % of the rows have, 0.85 is a bad accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from pipeline.bootstrap import LEVEL, MIN_UNITS, Estimate, resample
+from trainer.heads import Head
+
+ALLOW = "evaluation.allow_worse_than_constant"
+
+
+def paired(
+    head: Head[Any],
+    metric: str,
+    scores: np.ndarray,
+    others: np.ndarray,
+    groups: Sequence[Hashable],
+    seed: int,
+) -> tuple[Estimate, Estimate, Estimate]:
+    """Two answers to the same rows, on the same draws of them.
+
+    Args:
+        metric: one of the head's `row_metrics`.
+        scores, others: float [rows], of `Head.row_scores`; NaN in either = no share.
+        groups: [rows], what the bootstrap draws together.
+
+    Returns:
+        The metric of the one, of the other, and by how much the one is better (above 0)
+        or worse, whichever way the metric points.
+    """
+    kept = np.isfinite(scores) & np.isfinite(others)
+    if not kept.any():
+        nothing = Estimate(float("nan"), 0.0, float("nan"), float("nan"), 0)
+        return nothing, nothing, nothing
+    drawn = resample(
+        np.stack([scores[kept], others[kept]]),
+        [one for one, k in zip(groups, kept, strict=True) if k],
+        seed,
+        of_mean=lambda mean: head.of_mean(metric, mean),
+    )
+    gain = drawn.difference(0, 1)
+    better = gain if head.directions[metric] else gain.opposite()
+    return drawn.model(0), drawn.model(1), better
+
+
+@dataclass(frozen=True)
+class AgainstConstant:
+    """One head, with all inputs, against the best constant answer on the same rows.
+
+    Attributes:
+        head, metric: the head's main metric is what is compared.
+        higher: whether a higher metric is better.
+        words: what the constant answer is, such as "the most frequent class".
+        examples: rows that have a share in the metric.
+        model, constant: the metric of each.
+        gain: by how much the model is better; below 0 = worse.
+    """
+
+    head: str
+    metric: str
+    higher: bool
+    words: str
+    examples: int
+    model: Estimate
+    constant: Estimate
+    gain: Estimate
+
+    @property
+    def verdict(self) -> Literal["better", "not better", "worse"]:
+        """better or worse where that can be told from noise, else not better."""
+        beyond = self.gain.beyond_noise
+        return "better" if beyond > 0 else "worse" if beyond < 0 else "not better"
+
+    @property
+    def says(self) -> str:
+        """One sentence, which begins with the verdict where that is bad."""
+        model, constant, gain = self.model, self.constant, self.gain
+        word = {"better": "better", "worse": "worse", "not better": "not better"}
+        loud = {"better": "", "not better": "NOT BETTER THAN THE CONSTANT ANSWER: "}
+        said = (
+            f"{loud.get(self.verdict, 'WORSE THAN THE CONSTANT ANSWER: ')}"
+            f"{self.head}: {self.metric} {model.value:.4f} is"
+            f" {word[self.verdict]} than the {constant.value:.4f} of {self.words}"
+            f" on the same {self.examples:,} rows ("
+        )
+        if gain.units < MIN_UNITS:
+            return (
+                f"{said}exact test on {gain.units} independent rows: p = {gain.p:.2g})"
+            )
+        return (
+            f"{said}{LEVEL:.0%} interval of the gain {gain.low:+.4f} to"
+            f" {gain.high:+.4f})"
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """For summary.json."""
+        return {
+            "head": self.head,
+            "metric": self.metric,
+            "higher_is_better": self.higher,
+            "examples": self.examples,
+            "constant_answer": self.words,
+            "model": self.model.plain(),
+            "constant": self.constant.plain(),
+            "gain": self.gain.plain(),
+            "verdict": self.verdict,
+            "says": self.says,
+        }
+
+
+def against_constant(
+    head: Head[Any],
+    metric: str,
+    labels: Sequence[Any],
+    answers: dict[str, np.ndarray],
+    groups: Sequence[Hashable],
+    seed: int,
+) -> AgainstConstant | None:
+    """Compares a model's answers with the constant answer; None where nothing is judged.
+
+    Args:
+        metric: one of the head's `row_metrics`.
+        labels, answers: as `Head.metrics` takes them.
+        groups: [rows], what the bootstrap draws together.
+    """
+    if not len(labels):
+        return None
+    scores = head.row_scores(labels, answers, metric)
+    constant = head.constant_scores(labels, answers, metric)
+    model, other, gain = paired(head, metric, scores, constant, groups, seed)
+    if not gain.units:
+        return None
+    return AgainstConstant(
+        head.name,
+        metric,
+        head.directions[metric],
+        head.constant_in_words(metric),
+        int(np.isfinite(scores).sum()),
+        model,
+        other,
+        gain,
+    )
