@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 MISSING_WORDS = frozenset(
@@ -112,12 +112,13 @@ def form_of(texts: Sequence[str]) -> str:
     texts = [t for t in texts if t.lower() not in MISSING_WORDS]
     if not texts:
         return ""
-    for matches, what in (
+    forms: list[tuple[Callable[[str], object], str]] = [
         *((pattern.fullmatch, what) for pattern, what in _FORMS),
         (_TIME.fullmatch, "points in time"),
         (_PHONE.fullmatch, "telephone numbers"),
         (listed, "lists"),
-    ):
+    ]
+    for matches, what in forms:
         if _most(sum(matches(t) is not None for t in texts), texts):
             return f"{what} (such as {texts[0][:40]!r}){_ADVICE.get(what, '')}"
     return _signed(texts)
@@ -175,9 +176,9 @@ def listed(text: str) -> list[Any] | dict[Any, Any] | None:
 
 
 def alike(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Names that differ in case, blanks or punctuation alone."""
+    """Names that differ in case, or in blanks, hyphens and underscores between words."""
     found: dict[str, list[str]] = {}
     for name in names:
-        key = "".join(filter(str.isalnum, name.casefold()))
-        found.setdefault(key or name, []).append(name)
+        key = re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", name.casefold().strip())
+        found.setdefault(key, []).append(name)
     return [tuple(several) for several in found.values() if len(several) > 1]

@@ -12,20 +12,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.check_heads import (
+    abstention_problems,
     head_lines,
     head_notes,
     head_problems,
     take_labels,
-    threshold_problems,
 )
 from pipeline.facts import Facts, Range
 from pipeline.integrity.findings import find
 from pipeline.integrity.rows import Collector
-from pipeline.manifest import Manifest, ManifestError
+from pipeline.manifest import ManifestError
 from pipeline.quarantine import Counts, reason_lines
 from pipeline.rows import Quarantined, Row, iter_rows
 from pipeline.scan import scan
-from trainer.config import Config, ConfigError, load
+from pipeline.threshold_problems import threshold_doubts, threshold_problems
+from trainer.config import Config
+from trainer.config_problems import untaught_problems
 from trainer.features import features
 
 
@@ -43,6 +45,7 @@ class Report:
       pairs: By retrieval head and split, rows with both inputs.
       lines: Targets, names and pairs in words.
       warnings: What may spoil the result although all can be read.
+      kinds: Text of a warning or note -> the key of `data.integrity` that found it.
       dropped: By feature key, frames that could not be read and are left out.
       problems: What must be corrected; empty = good to train.
       notes: What is worth knowing.
@@ -57,6 +60,7 @@ class Report:
     pairs: dict[str, Counter[str]] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    kinds: dict[str, str] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -65,6 +69,28 @@ class Report:
     def exit_code(self) -> int:
         """0 = good to train, 2 = there are problems."""
         return 2 if self.problems else 0
+
+    @property
+    def verdict(self) -> str:
+        """The result in a line."""
+        if not self.problems:
+            found = [_count(self.warnings, "warning"), _count(self.notes, "note")]
+            beside = " and ".join(one for one in found if one)
+            good = "good to train" if self.facts else "a good config"
+            return good + (f"; {beside}" if beside else "")
+        return f"{_count(self.problems, 'problem')} to correct before training"
+
+
+def _count(texts: list[str], what: str) -> str:
+    return f"{len(texts)} {what}{'s' if len(texts) > 1 else ''}" if texts else ""
+
+
+def check_config(config: Config) -> Report:
+    """What can be told without a manifest."""
+    return Report(
+        problems=[*threshold_problems(config), *untaught_problems(config)],
+        warnings=list(threshold_doubts(config)),
+    )
 
 
 def check(config: Config, manifest: str, progress: bool = False) -> Report:
@@ -75,7 +101,8 @@ def check(config: Config, manifest: str, progress: bool = False) -> Report:
       manifest: Path or URL.
       progress: Draws a progress bar on the standard error stream.
     """
-    report = Report(facts={f.key: Facts(f) for f in features(config)})
+    report = check_config(config)
+    report.facts = {f.key: Facts(f) for f in features(config)}
     try:
         scanned = scan(config, manifest)
     except ManifestError as error:
@@ -110,6 +137,7 @@ def check(config: Config, manifest: str, progress: bool = False) -> Report:
     for finding in find(config, collector.finish(manifest), scanned):
         where = {"error": report.problems, "warn": report.warnings}
         where.get(finding.level, report.notes).append(finding.text)
+        report.kinds[finding.text] = finding.kind
     return report
 
 
@@ -154,7 +182,7 @@ def _problems(report: Report, config: Config, manifest: str) -> Iterator[str]:
             )
     for head in config.heads:
         yield from head_problems(report, head, split.train)
-    yield from threshold_problems(config, counts.splits)
+    yield from abstention_problems(config, counts.splits)
 
 
 def _notes(report: Report, config: Config) -> Iterator[str]:
@@ -187,40 +215,3 @@ def _bar(total: int, show: bool) -> Iterator[Any]:
     ) as bar:
         task = bar.add_task("rows", total=total)
         yield lambda: bar.advance(task)
-
-
-def run_check(config_path: str, manifest: str | None = None) -> int:
-    """The `check` command: prints a report; 0 = good to train, 2 = problems.
-
-    Args:
-      config_path: The YAML file.
-      manifest: Path or URL; None looks at the config alone.
-    """
-    from rich.console import Console
-
-    from pipeline.check_table import render
-
-    console = Console()
-    problems: list[str] = []
-    try:
-        config = load(config_path)
-    except ConfigError as error:
-        problems += [f"{error.source}: {problem}" for problem in error.problems]
-        if manifest is not None:
-            # The manifest can be wrong as well: better told now than on the next try.
-            try:
-                Manifest(manifest)
-            except ManifestError as other:
-                problems.append(str(other))
-        render(Report(problems=problems), console)
-        return 2
-    if manifest is None:
-        console.print(
-            f"{config_path}: good. Inputs: {', '.join(i.name for i in config.inputs)}."
-            f" Heads: {', '.join(h.name for h in config.heads)}.",
-            markup=False,
-        )
-        return 0
-    report = check(config, manifest, progress=True)
-    render(report, console)
-    return report.exit_code

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pipeline.cell_forms import alike
 from pipeline.facts import Range
 from pipeline.rows import Row
 from trainer.abstention_config import MIN_CALIBRATION_ROWS, TOO_FEW_ROWS
@@ -47,7 +48,7 @@ def take_labels(report: Report, config: Config, row: Row) -> None:
             names.update(n for n in found if n in names or len(names) < _MAX_NAMES)
 
 
-def threshold_problems(config: Config, splits: Mapping[str, int]) -> Iterator[str]:
+def abstention_problems(config: Config, splits: Mapping[str, int]) -> Iterator[str]:
     """Heads whose threshold of abstention cannot be found.
 
     Args:
@@ -105,6 +106,11 @@ def head_notes(
                 f"{where}: split {judge!r} judges without a row of"
                 f" {', '.join(map(repr, lacking))}."
             )
+    for several in alike(getattr(head, "classes", ())):
+        yield (
+            f"{where}.classes: {' and '.join(map(repr, several))} differ in case or"
+            " blanks alone: one class or several?"
+        )
     if isinstance(head, RankingHead) and not _lists(report, head, judge):
         yield f"{where}: split {judge!r} judges nothing: its groups are single rows."
     if isinstance(head, RetrievalHead) and not report.pairs.get(
@@ -130,6 +136,27 @@ def _lists(report: Report, head: RankingHead, split: str) -> bool:
     (_, group) = head_labels(head)
     sizes = report.names.get(group.key, {}).get(split, Counter())
     return any(size > 1 for size in sizes.values())
+
+
+def head_facts(report: Report, config: Config) -> dict[str, Any]:
+    """By head and split, what a program reads of its labels."""
+    found: dict[str, Any] = {}
+    for head in config.heads:
+        one: dict[str, Any] = {}
+        if report.pairs.get(head.name):
+            one["pairs"] = dict(report.pairs[head.name])
+        for label in head_labels(head):
+            if label.key in report.classes:
+                splits = report.classes[label.key].items()
+                one["classes"] = {split: dict(counts) for split, counts in splits}
+            if label.key in report.targets:
+                ranges = report.targets[label.key].items()
+                one["numbers"] = {s: values.as_dict() for s, values in ranges}
+            if label.key in report.names:
+                kind = "groups" if label.kind == "group" else "answers"
+                one[kind] = {s: len(n) for s, n in report.names[label.key].items()}
+        found[head.name] = one
+    return found
 
 
 def head_lines(report: Report, config: Config) -> Iterator[str]:

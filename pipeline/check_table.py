@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -11,10 +13,18 @@ from rich.table import Table
 from pipeline.check import Report
 
 _MAX_CLASSES = 30
+_MAX_OF_A_KIND = 3
 
 
 def render(report: Report, console: Console) -> None:
-    """Prints inputs, labels, notes and problems."""
+    """Prints problems, warnings and notes, inputs and labels, and the verdict."""
+    for problem in report.problems:
+        console.print(f"[red]problem[/red] {escape(problem)}", highlight=False)
+    for style, what, texts in (
+        ("bold red", "warning", report.warnings), ("yellow", "note", report.notes),
+    ):  # fmt: skip
+        for text in _at_most(report, texts):
+            console.print(f"[{style}]{what}[/] {escape(text)}", highlight=False)
     if report.counts.read:
         console.print(_inputs(report))
         for head in report.classes:
@@ -26,17 +36,24 @@ def render(report: Report, console: Console) -> None:
             f" {report.counts.quarantined:,} quarantined",
             markup=False,
         )
-    for note in report.notes:
-        console.print(f"[yellow]note[/yellow] {escape(note)}")
-    for warning in report.warnings:
-        console.print(f"[bold red]warning[/] {escape(warning)}")
-    for problem in report.problems:
-        console.print(f"[red]problem[/red] {escape(problem)}")
-    if report.problems:
-        count = len(report.problems)
-        console.print(f"{count} problem{'s' if count > 1 else ''} to correct")
-    else:
-        console.print("[green]good to train[/green]")
+    style = "red" if report.problems else "green"
+    console.print(f"[{style}]{report.verdict}[/]", highlight=False)
+
+
+def _at_most(report: Report, texts: Sequence[str]) -> Iterator[str]:
+    """The first texts of each kind, and how many more there are; others one by one."""
+    sizes = Counter(report.kinds.get(text) for text in texts)
+    shown: Counter[str | None] = Counter()
+    for text in texts:
+        kind = report.kinds.get(text)
+        shown[kind] += 1
+        if kind is None or shown[kind] <= _MAX_OF_A_KIND:
+            yield text
+        elif shown[kind] == sizes[kind]:
+            yield (
+                f"and {sizes[kind] - _MAX_OF_A_KIND} more of {kind}"
+                f" (data.integrity.{kind}): all of them with --json FILE"
+            )
 
 
 def _table(title: str, *columns: str) -> Any:

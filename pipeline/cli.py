@@ -22,6 +22,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 library_notes.silence()
 
 
+_overriding = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY.PATH=VALUE",
+    help="Override a key of the config; lists by name or index.",
+)
+
+
 @click.group(
     cls=ExplainedGroup, context_settings={"help_option_names": ["-h", "--help"]}
 )
@@ -89,16 +98,25 @@ def init(
 @main.command()
 @click.argument("config")
 @click.option("--data", "manifest", help="Manifest to check too.")
-def check(config: str, manifest: str | None) -> None:
+@_overriding
+@click.option(
+    "--json", "json_file", help="Also write the report to this file; - = print it only."
+)
+def check(
+    config: str,
+    manifest: str | None,
+    overrides: tuple[str, ...],
+    json_file: str | None,
+) -> None:
     """Validate a config and a manifest; lists every problem, exit status 0 or 2."""
-    from pipeline.check import run_check
+    from pipeline.check_command import run_check
 
-    sys.exit(run_check(config, manifest))
+    sys.exit(run_check(config, manifest, overrides, json_file))
 
 
 @main.command()
 @click.argument("config")
-@click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE")
+@_overriding
 def render(config: str, overrides: tuple[str, ...]) -> None:
     """Print the config with every default filled in."""
     from trainer.config import load, to_yaml
@@ -111,13 +129,7 @@ def render(config: str, overrides: tuple[str, ...]) -> None:
 @click.option("--data", "manifest", required=True, help="Manifest to learn from.")
 @click.option("--output", required=True, help="Directory of results and cache.")
 @click.option("--runner", type=click.Choice(["local"]), default="local")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY.PATH=VALUE",
-    help="Override a key of the config; lists by name or index.",
-)
+@_overriding
 def run(
     config: str, manifest: str, output: str, runner: str, overrides: tuple[str, ...]
 ) -> None:

@@ -146,7 +146,9 @@ def _by_words(column: Column) -> Split | None:
             (key for key, known in zip(found, (_TRAIN, _SELECTION, _EVAL), strict=True)
              if names.flat(value) in known), None,
         )  # fmt: skip
-        if key is None or found[key]:
+        # The same name in another case is the same split.
+        again = key is not None and value.casefold() in map(str.casefold, found[key])
+        if key is None or (found[key] and not again):
             unused[value] = count
         if key is not None:
             found[key].append(value)

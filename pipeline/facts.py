@@ -30,6 +30,13 @@ class Range:
         self.low, self.high = min(self.low, value), max(self.high, value)
         self.total += value
 
+    def as_dict(self) -> dict[str, float]:
+        """Count, smallest, largest and mean; of none the count alone."""
+        if not self.count:
+            return {"count": 0}
+        mean = self.total / self.count
+        return {"count": self.count, "low": self.low, "high": self.high, "mean": mean}
+
     def __str__(self) -> str:
         if not self.count:
             return "none"

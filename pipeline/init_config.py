@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-from pathlib import Path
 from statistics import median
 
 import yaml
@@ -16,6 +15,7 @@ from pipeline.column_media import Media
 from pipeline.draft import Draft
 from pipeline.init_head import flat, head_lines, scalar
 from pipeline.manifest import ManifestError
+from pipeline.outputs import appearing, writable_file
 from pipeline.profile import Column, profile
 from trainer.config import from_mapping
 
@@ -51,12 +51,12 @@ def write(
     Raises:
       ManifestError: nothing can be inferred, or the file is there and not `force`.
     """
-    path = Path(output)
-    if path.exists() and not force:
+    if os.path.exists(output) and not force:
         raise ManifestError(f"{output}: exists already; nothing was written.")
+    writable_file(output)
     text = infer(manifest, label, id, group)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    with appearing(output) as file:
+        file.write(text)
 
 
 def infer(

@@ -11,12 +11,12 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.check_heads import threshold_problems
-from pipeline.evaluation import check_thresholds
+from pipeline.check_heads import abstention_problems
 from pipeline.integrity.findings import checked
 from pipeline.outputs import appearing, held, writable_folder
 from pipeline.scan import scan
 from pipeline.show import show_findings
+from pipeline.threshold_problems import threshold_problems
 from trainer.config import Config, ConfigError, to_yaml
 from trainer.config_problems import untaught_problems
 
@@ -60,12 +60,11 @@ def _run(
     if "://" not in manifest:
         manifest = os.path.abspath(manifest)
     Path(output, "config.yaml").write_text(to_yaml(config), encoding="utf-8")
-    check_thresholds(config)
-    if untaught := list(untaught_problems(config)):
-        raise ConfigError("config", untaught)
+    if wrong := [*threshold_problems(config), *untaught_problems(config)]:
+        raise ConfigError("config", wrong)
     console.print(f"scanning {manifest}", highlight=False)
     scanned = scan(config, manifest)
-    if problems := list(threshold_problems(config, scanned.splits)):
+    if problems := list(abstention_problems(config, scanned.splits)):
         raise ConfigError("config", problems)
     console.print("[bold]data integrity[/]", highlight=False)
     findings = checked(config, manifest, scanned, Path(output, "reports"))

@@ -18,6 +18,7 @@ import yaml
 
 from trainer.abstention_config import FoundThreshold
 from trainer.config_error import ConfigError, UserError
+from trainer.config_file import read_yaml
 from trainer.config_problems import (
     comparison_problems,
     name_problems,
@@ -68,7 +69,7 @@ from trainer.objective_config import (
     SupervisedObjective,
 )
 from trainer.overrides import override_key
-from trainer.schema import option, plain, positive, read, required
+from trainer.schema import option, plain, positive, read, required, shown
 from trainer.serving_config import ServingConfig
 from trainer.stage_config import LoraConfig, StageConfig, UnfreezeConfig
 from trainer.training_config import (
@@ -204,7 +205,7 @@ def from_mapping(mapping: Any, source: str = "config") -> Config:
     """A Config from plain mappings and lists; ConfigError lists every problem."""
     problems: list[str] = []
     if not isinstance(mapping, Mapping):
-        raise ConfigError(source, [f"expected a mapping. Received: {mapping!r}"])
+        raise ConfigError(source, [f"expected a mapping. Received: {shown(mapping)}"])
     config = read(Config, _with_inherited(mapping), "", problems)
     if problems:
         raise ConfigError(source, [p.lstrip(".") for p in problems])
@@ -250,16 +251,7 @@ def typed(config: Any) -> Config:
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Reads a YAML file; `overrides` are `key.path=value`, lists by index or name."""
     path = Path(path)
-    try:
-        mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            str(path), ["no such file; `polymodal init MANIFEST` writes one."]
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), [f"not valid YAML in UTF-8: {error}"]) from None
-    if not isinstance(mapping, Mapping):
-        raise ConfigError(str(path), [f"expected a mapping. Received: {mapping!r}"])
+    mapping = read_yaml(path)
     for override in overrides:
         override_key(mapping, override)
     return from_mapping(mapping, str(path))

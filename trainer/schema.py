@@ -17,6 +17,7 @@ from typing import Any, Literal, Union
 
 _NONE = type(None)
 TAGS = ("modality", "kind")
+_MAX_SHOWN = 120
 
 
 def option(default: Any, doc: str) -> Any:
@@ -41,6 +42,12 @@ def renamed(key: str, field: Any) -> Any:
 def key_of(field: dataclasses.Field[Any]) -> str:
     """The field's key in the YAML."""
     return str(field.metadata.get("key", field.name))
+
+
+def shown(value: Any) -> str:
+    """A value in a message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -71,14 +78,14 @@ def positive(holder: Any, *names: str) -> Iterator[str]:
     """A problem for each named field that is 0 or less."""
     for name, value in _numbers(holder, names):
         if value <= 0:
-            yield f"{name}: must be above 0. Received: {value!r}"
+            yield f"{name}: must be above 0. Received: {shown(value)}"
 
 
 def not_negative(holder: Any, *names: str) -> Iterator[str]:
     """A problem for each named field that is less than 0."""
     for name, value in _numbers(holder, names):
         if value < 0:
-            yield f"{name}: must not be below 0. Received: {value!r}"
+            yield f"{name}: must not be below 0. Received: {shown(value)}"
 
 
 def fraction(holder: Any, *names: str, below_one: bool = True) -> Iterator[str]:
@@ -86,7 +93,7 @@ def fraction(holder: Any, *names: str, below_one: bool = True) -> Iterator[str]:
     for name, value in _numbers(holder, names):
         if not 0 <= value <= 1 or (below_one and value == 1):
             bound = "[0, 1)" if below_one else "[0, 1]"
-            yield f"{name}: must be in {bound}. Received: {value!r}"
+            yield f"{name}: must be in {bound}. Received: {shown(value)}"
 
 
 def union_members(kind: Any) -> dict[str, type] | None:
@@ -135,14 +142,14 @@ def read(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
             known = ", ".join(map(repr, args))
             problems.append(
                 f"{path}: expected one of {known}.{nearest(value, [str(a) for a in args])}"
-                f" Received: {value!r}"
+                f" Received: {shown(value)}"
             )
         return value
     if origin is tuple:
         return _read_tuple(args, value, path, problems)
     if origin is dict:
         if not isinstance(value, Mapping):
-            problems.append(f"{path}: expected a mapping. Received: {value!r}")
+            problems.append(f"{path}: expected a mapping. Received: {shown(value)}")
             return {}
         return {
             str(k): read(args[1], v, f"{path}.{k}", problems) for k, v in value.items()
@@ -154,7 +161,7 @@ def _read_tuple(
     args: tuple[Any, ...], value: Any, path: str, problems: list[str]
 ) -> tuple[Any, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence):
-        problems.append(f"{path}: expected a list. Received: {value!r}")
+        problems.append(f"{path}: expected a list. Received: {shown(value)}")
         return ()
     return tuple(
         read(args[0], item, f"{path}[{_label(item, i)}]", problems)
@@ -192,7 +199,7 @@ def _read_union(
     if not isinstance(value, Mapping):
         problems.append(
             f"{path}: expected a mapping with `{tag}:` (one of {known})."
-            f" Received: {value!r}"
+            f" Received: {shown(value)}"
         )
         return None
     chosen = value.get(tag)
@@ -209,7 +216,7 @@ def _read_dataclass(cls: type, value: Any, path: str, problems: list[str]) -> An
     if isinstance(value, cls):
         return value
     if not isinstance(value, Mapping):
-        problems.append(f"{path}: expected a mapping. Received: {value!r}")
+        problems.append(f"{path}: expected a mapping. Received: {shown(value)}")
         return None
     hints = typing.get_type_hints(cls)
     fields = {key_of(f): f for f in dataclasses.fields(cls)}
@@ -243,7 +250,7 @@ def _read_scalar(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
     if kind is Any:
         return value
     if isinstance(value, float) and not math.isfinite(value):
-        problems.append(f"{path}: must be a finite number. Received: {value!r}")
+        problems.append(f"{path}: must be a finite number. Received: {shown(value)}")
         return value
     if (
         kind is float
@@ -265,12 +272,12 @@ def _read_scalar(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
         if isinstance(value, bool):
             problems.append(
                 f"{path}: YAML reads this as true or false; put it in quotes."
-                f" Received: {value!r}"
+                f" Received: {shown(value)}"
             )
         return str(value)
     if kind not in (float, int, str, bool):
         raise TypeError(f"{path}: the schema has an annotation it cannot read: {kind}")
-    problems.append(f"{path}: expected {kind.__name__}. Received: {value!r}")
+    problems.append(f"{path}: expected {kind.__name__}. Received: {shown(value)}")
     return value
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.check import check, run_check
+from pipeline.check import check
+from pipeline.check_command import run_check
 from pipeline.run import run
 from tests.pipeline.samples import CHINESE, REASONS, config, write_broken, write_jsonl
 from trainer.config import ConfigError, from_mapping, to_yaml

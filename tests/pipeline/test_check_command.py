@@ -1,0 +1,250 @@
+"""What `polymodal check` prints, in which order, and writes as JSON."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from pipeline.check import Report
+from pipeline.check_table import render
+from pipeline.cli import main
+from tests.pipeline.samples import write_csv, write_jsonl
+
+NOTES = ("red cat", "green dog", "blue fish", "old house", "new tree", "small bird")
+
+
+def rows(count: int = 60, **changes: Any) -> list[dict[str, Any]]:
+    return [
+        {"id": i, "text": NOTES[i * 5 % 6], "label": "ab"[i * 7 % 2], **changes}
+        for i in range(count)
+    ]
+
+
+def written(folder: Path, **changes: Any) -> str:
+    path = folder / "config.yaml"
+    mapping = {
+        "name": "m",
+        "data": {"id": "id"},
+        "inputs": [{"name": "text", "modality": "text"}],
+        "heads": [{"name": "label", "kind": "classification", "classes": ["a", "b"]}],
+        **changes,
+    }
+    path.write_text(yaml.safe_dump(mapping), encoding="utf-8")
+    return str(path)
+
+
+def asked(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(main, ["check", *arguments])
+    return done.exit_code, done.output
+
+
+def printed(report: Report) -> str:
+    from rich.console import Console
+
+    console = Console(width=200, record=True, force_terminal=False)
+    with console.capture() as capture:
+        render(report, console)
+    return capture.get()
+
+
+def test_problems_come_first_and_the_verdict_last() -> None:
+    report = Report(
+        problems=["first", "second"], warnings=["beware"], notes=["by the way"]
+    )
+    assert printed(report).splitlines() == [
+        "problem first",
+        "problem second",
+        "warning beware",
+        "note by the way",
+        "2 problems to correct before training",
+    ]
+
+
+def test_at_most_three_warnings_of_a_kind_are_printed_with_a_count() -> None:
+    leaks = [f"leak {i}" for i in range(7)]
+    others = [f"other {i}" for i in range(5)]
+    report = Report(
+        warnings=[*leaks, *others, "copies"],
+        kinds={**dict.fromkeys(leaks, "leaks"), "copies": "duplicates"},
+    )
+    assert printed(report).splitlines() == [
+        "warning leak 0",
+        "warning leak 1",
+        "warning leak 2",
+        "warning and 4 more of leaks (data.integrity.leaks): all of them with --json"
+        " FILE",
+        *(f"warning {text}" for text in others),
+        "warning copies",
+        "a good config; 13 warnings",
+    ]
+
+
+def test_a_single_thing_is_called_one() -> None:
+    assert Report(problems=["p"]).verdict == "1 problem to correct before training"
+    report = Report(warnings=["w"], notes=["n", "m"])
+    assert report.verdict == "a good config; 1 warning and 2 notes"
+
+
+def test_the_report_is_data_too(tmp_path: Path) -> None:
+    config = written(tmp_path)
+    manifest = write_jsonl(tmp_path / "m.jsonl", [*rows(), {"id": 60, "text": "x"}])
+    file = tmp_path / "report.json"
+    status, output = asked(config, "--data", manifest, "--json", str(file))
+    assert status == 0, output
+    assert output.splitlines()[-1].startswith("good to train")
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert found["good"] is True
+    assert found["verdict"].startswith("good to train")
+    assert (found["config"], found["manifest"]) == (config, manifest)
+    assert found["rows"]["read"] == 61
+    assert found["rows"]["usable"] == 60
+    assert found["rows"]["reasons"] == {"empty_label": 1}
+    assert sum(found["rows"]["splits"].values()) == 60
+    assert found["inputs"]["text"] == {
+        "kind": "text", "column": "text", "present": 60, "missing": 0,
+        "values": ["characters 7 to 10, mean 8.667"],
+    }  # fmt: skip
+    classes = found["heads"]["label"]["classes"]
+    assert sum(sum(split.values()) for split in classes.values()) == 60
+    (note,) = (one for one in found["notes"] if "set aside" in one["text"])
+    assert note["kind"] is None
+
+
+def test_json_to_the_standard_output_stands_alone(tmp_path: Path) -> None:
+    manifest = write_csv(tmp_path / "m.csv", rows(label="a"))
+    done = CliRunner().invoke(
+        main, ["check", written(tmp_path), "--data", manifest, "--json", "-"]
+    )
+    assert done.exit_code == 2
+    found = json.loads(done.stdout)
+    assert found["good"] is False
+    (problem,) = (one for one in found["problems"] if "heads[label]" in one)
+    assert "has 'b'" in problem
+
+
+def test_a_json_file_that_cannot_be_written_is_told_before_the_work(
+    tmp_path: Path,
+) -> None:
+    manifest = write_csv(tmp_path / "m.csv", rows())
+    status, output = asked(
+        written(tmp_path), "--data", manifest, "--json", "/sys/f.json"
+    )
+    assert status == 2
+    assert "cannot write" in output
+    assert "rows read" not in output
+
+
+def test_keys_are_overridden_as_for_a_run(tmp_path: Path) -> None:
+    manifest = write_csv(tmp_path / "m.csv", rows(column="c"))
+    config = written(tmp_path)
+    arguments = (config, "--data", manifest)
+    assert asked(*arguments)[0] == 0
+    status, output = asked(*arguments, "--set", "inputs.text.column=txt")
+    assert status == 2
+    assert "no column 'txt'" in " ".join(output.split())
+    status, output = asked(*arguments, "--set", "data.idd=x")
+    assert status == 2
+    assert "data.idd: unknown key" in " ".join(output.split())
+
+
+def test_a_manifest_in_the_configs_place_is_one_sentence(tmp_path: Path) -> None:
+    manifest = write_csv(tmp_path / "m.csv", rows(3000))
+    status, output = asked(manifest)
+    assert status == 2
+    assert "this is a manifest, not a config" in " ".join(output.split())
+    assert len(output) < 1000
+    # What is no mapping is cut short as well.
+    path = tmp_path / "config.yaml"
+    path.write_text("\n".join(f"word {i}" for i in range(5000)), encoding="utf-8")
+    status, output = asked(str(path))
+    assert status == 2
+    assert "expected a mapping" in " ".join(output.split())
+    assert len(output) < 1000
+    path.write_text("name: " + "x" * 3 + "\ninputs: " + "y" * 9000, encoding="utf-8")
+    status, output = asked(str(path))
+    assert status == 2
+    assert len(output) < 1000
+
+
+@pytest.mark.parametrize(
+    ("threshold", "problem"),
+    [
+        ({"metric": "acuracy", "minimum": 0.5}, "is judged by accuracy"),
+        ({"metric": "accuracy", "minimum": 80}, "accuracy is in [0, 1] (80 % is 0.8, not"
+         " 80). Received: minimum 80"),
+        ({"metric": "accuracy", "minimum": -0.1}, "in [0, 1]. Received: minimum -0.1"),
+        ({"metric": "log_loss", "maximum": -1}, "log_loss is 0 or above. Received:"
+         " maximum -1"),
+        ({"metric": "accuracy", "max_worsening": -0.01}, "max_worsening is how much worse"
+         " a model may be, 0 or above. Received: -0.01"),
+        ({"metric": "accuracy", "minimum": 0.9, "maximum": 0.5}, "minimum 0.9 is above"
+         " maximum 0.5"),
+    ],
+)  # fmt: skip
+def test_thresholds_are_checked_with_and_without_a_manifest(
+    tmp_path: Path, threshold: dict[str, Any], problem: str
+) -> None:
+    good = {"metric": "log_loss", "maximum": 0.6}
+    config = written(tmp_path, evaluation={"thresholds": [threshold, good]})
+    manifest = write_csv(tmp_path / "m.csv", rows())
+    for arguments in ((config,), (config, "--data", manifest)):
+        status, output = asked(*arguments)
+        assert status == 2
+        told = " ".join(output.split())
+        assert problem in told
+        assert "1 problem to correct" in told
+
+
+def test_every_wrong_threshold_is_told_and_a_turned_one_is_a_warning(
+    tmp_path: Path,
+) -> None:
+    thresholds = [
+        {"metric": "one", "minimum": 0.5},
+        {"metric": "two", "minimum": 0.5},
+        {"metric": "log_loss", "minimum": 0.6},
+        {"metric": "accuracy", "maximum": 0.6},
+    ]
+    config = written(tmp_path, evaluation={"thresholds": thresholds})
+    told = " ".join(asked(config)[1].split())
+    assert "2 problems to correct" in told
+    assert "log_loss is better the lower it is" in told
+    assert "accuracy is better the higher it is" in told
+
+
+def test_what_a_run_would_refuse_is_a_problem_of_the_check(tmp_path: Path) -> None:
+    config = written(
+        tmp_path,
+        inputs=[
+            {"name": "text", "modality": "text"},
+            {"name": "other", "modality": "text"},
+        ],
+        heads=[
+            {
+                "name": "find",
+                "kind": "retrieval",
+                "pair": ["text", "other"],
+                "match": "fused",
+            }
+        ],
+    )
+    status, output = asked(config)
+    assert status == 2
+    assert "heads[find].match: nothing teaches it" in " ".join(output.split())
+
+
+def test_classes_that_differ_in_case_alone_are_a_note(tmp_path: Path) -> None:
+    head = {
+        "name": "label",
+        "kind": "classification",
+        "classes": ["Cat", "cat", "-1", "1"],
+    }
+    cells = [
+        {"id": i, "text": NOTES[i % 6], "label": head["classes"][i % 4]} for i in range(80)
+    ]  # fmt: skip
+    config = written(tmp_path, heads=[head])
+    told = asked(config, "--data", write_csv(tmp_path / "m.csv", cells))[1]
+    assert "'Cat' and 'cat' differ in case or blanks alone" in " ".join(told.split())
+    assert "'-1'" not in told
