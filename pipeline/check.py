@@ -134,6 +134,7 @@ def check(config: Config, manifest: str, progress: bool = False) -> Report:
     report.lines += head_lines(report, config)
     report.problems += _problems(report, config, manifest)
     report.notes += _notes(report, config)
+    report.warnings += scanned.warnings()
     for finding in find(config, collector.finish(manifest), scanned):
         where = {"error": report.problems, "warn": report.warnings}
         where.get(finding.level, report.notes).append(finding.text)

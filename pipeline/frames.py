@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.cells import CellError
+from pipeline.cell_text import as_text, written
+from pipeline.cells import CellError, path
 from pipeline.content_memo import ContentMemo
-from pipeline.splits import text_of
 from serving import media, sequences
 from trainer.config import Config, ImagesInput
 from trainer.features import MEDIA, features
@@ -33,14 +33,14 @@ def sources(cell: Any, separator: str) -> list[str | bytes]:
     if isinstance(cell, str) and cell.strip().startswith("["):
         try:
             cell = json.loads(cell)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CellError(
                 "malformed_list", f"expected a JSON list of paths: {error}"
             ) from None
     if not isinstance(cell, (list, tuple)):
-        written = text_of(cell)
-        cell = written.split(separator) if separator else [written]
-    items = [one if isinstance(one, bytes) else text_of(one) for one in cell]
+        text = as_text(cell)
+        cell = text.split(separator) if separator else [text]
+    items = [one if isinstance(one, bytes) else path(one) for one in cell]
     return [one for one in items if one]
 
 
@@ -68,9 +68,9 @@ def named_files(
                 named = sources(cell, separator)
             except CellError:
                 named = ()  # The row is quarantined when it is read.
-        for path in named:
-            if isinstance(path, str) and path.strip():
-                yield path.strip()
+        for one in named:
+            if isinstance(one, str) and (file := written(one)):
+                yield file
 
 
 def read_frames(

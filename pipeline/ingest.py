@@ -9,8 +9,10 @@ or repeated worker leaves behind is never read.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import logging
+import os
 import posixpath
 import threading
 import time
@@ -20,8 +22,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.options.pipeline_options import DirectOptions
 
-from pipeline.manifest import BadRow, Manifest, ManifestError, Start
+from pipeline.manifest import (
+    BadRow,
+    Manifest,
+    ManifestError,
+    Record,
+    Start,
+    needed_columns,
+)
 from pipeline.quarantine import Counts, QuarantineError, too_many
 from pipeline.rows import Quarantined, duplicate, read_row, to_example
 from pipeline.scan import Scan, scan
@@ -75,13 +85,20 @@ def ingest(
     if problems := list(scanned.problems()):
         raise ManifestError("\n".join(problems))
     _LOG.info("%s rows, splits %s", f"{scanned.rows:,}", scanned.splits)
+    for warning in scanned.warnings():
+        _LOG.info("warning: %s", warning)
+    source = Manifest(manifest)
+    # Where rows are cheap to read past, workers share a row group; lines come in small
+    # chunks as they are.
+    shared = source.suffix == ".parquet" and not source.blobs
+    pieces = _workers(beam_pipeline) if shared else 1
     clear(output)
     working = posixpath.join(output, WORKING, uuid.uuid4().hex)
     tf.io.gfile.makedirs(working)
     with beam_pipeline as p:
         _ = (
             p
-            | "Chunks" >> beam.Create(list(_chunks(scanned)))
+            | "Chunks" >> beam.Create(list(_chunks(scanned, pieces)))
             | "Write" >> beam.ParDo(_WriteChunk(manifest, config, working, scanned))
             | "Results"
             >> beam.io.WriteToText(posixpath.join(working, "results"), num_shards=1)
@@ -99,6 +116,11 @@ def ingest(
     )  # fmt: skip
     _judge(counts, config, manifest, output, report_dir)
     return counts
+
+
+def _workers(beam_pipeline: beam.Pipeline) -> int:
+    options = beam_pipeline.options.view_as(DirectOptions)
+    return int(options.direct_num_workers or os.cpu_count() or 1)
 
 
 def _judge(
@@ -120,11 +142,20 @@ def _judge(
         raise QuarantineError(message, counts)
 
 
-def _chunks(scanned: Scan) -> Iterator[Chunk]:
+def _chunks(scanned: Scan, pieces: int) -> Iterator[Chunk]:
+    """What a worker reads at once; Parquet's row groups, where they are large, in pieces.
+
+    A place in a row group is reached by reading past the rows before it.
+    """
     starts = scanned.chunks
     ends = [s.row for s in starts[1:]] + [scanned.rows + 1]
     for start, end in zip(starts, ends, strict=True):
-        yield Chunk(start, end, scanned.duplicates_between(start.row, end))
+        rows = end - start.row
+        each = max(min(rows, scanned.chunk_rows), -(-rows // pieces))
+        for skip in range(0, rows, each):
+            begin = Start(start.position + skip, start.row + skip)
+            last = min(end, begin.row + each)
+            yield Chunk(begin, last, scanned.duplicates_between(begin.row, last))
 
 
 class _WriteChunk(beam.DoFn):
@@ -137,49 +168,65 @@ class _WriteChunk(beam.DoFn):
         self._manifest_path, self._config_json = manifest, to_json(config)
         self._working, self._total = working, scanned.rows
         self._named = scanned.manifest_splits
+        self._file_rows = scanned.chunk_rows
 
     def setup(self) -> None:
         """Opens what all chunks share."""
         self._manifest = Manifest(self._manifest_path)
         self._config = from_json(self._config_json)
+        self._columns = {column for _, column in needed_columns(self._config)}
 
     def process(self, chunk: Chunk) -> Iterator[str]:
-        """One chunk to one JSON result."""
+        """One chunk to a JSON result for each of its files."""
+        records = self._manifest.records(chunk.start, self._columns)
+        mine = itertools.takewhile(lambda one: one.start.row < chunk.end, records)
+        # Files of some hundred rows each: a reader of a few rows sees all places.
+        while first := next(mine, None):
+            some = itertools.chain(
+                (first,), itertools.islice(mine, self._file_rows - 1)
+            )
+            yield self._written(first.start.row, some, chunk.duplicates)
+
+    def _written(
+        self, first: int, records: Iterator[Record], duplicates: tuple[int, ...]
+    ) -> str:
         stem = posixpath.join(self._working, uuid.uuid4().hex)
         counts = Counts()
         with ShardWriter(stem) as files:
-            for record in self._manifest.records(chunk.start):
+            for record in records:
                 number = record.start.row
-                if number >= chunk.end:
-                    break
-                found = self._read(number, record.cells, number in chunk.duplicates)
+                found = self._read(number, record.cells, number in duplicates)
                 _PROGRESS.row(self._total, isinstance(found, Quarantined))
                 if isinstance(found, Quarantined):
                     counts.take(found)
                     files.quarantine(found.to_json())
                 else:
-                    counts.write(found.split)
-                    files.example(found.split, to_example(found))
-        yield json.dumps(
+                    split, example = found
+                    counts.write(split)
+                    files.example(split, example)
+        return json.dumps(
             {
-                "first": chunk.start.row,
+                "first": first,
                 "counts": dataclasses.asdict(counts),
                 "files": files.names,
                 "quarantine": files.quarantine_name,
             }
         )
 
-    def _read(self, number: int, cells: Any, is_duplicate: bool) -> Any:
+    def _read(
+        self, number: int, cells: Any, is_duplicate: bool
+    ) -> Quarantined | tuple[str, bytes]:
+        """A row's split and example, or why there is none."""
+        if is_duplicate and not isinstance(cells, BadRow):
+            return duplicate(number, cells, self._config)
+        found = read_row(number, cells, self._config, self._manifest.base, self._named)
+        if isinstance(found, Quarantined):
+            return found
         try:
-            if is_duplicate and not isinstance(cells, BadRow):
-                return duplicate(number, cells, self._config)
-            return read_row(
-                number, cells, self._config, self._manifest.base, self._named
-            )
-        except Exception as error:
-            raise RuntimeError(
-                f"{self._manifest_path}: row {number}: {type(error).__name__}: {error}"
-            ) from error
+            return found.split, to_example(found)
+        except Exception as error:  # More bytes than a tf.Example holds.
+            text = f"cannot be stored ({type(error).__name__}: {str(error)[:200]})."
+            return Quarantined(number, found.id, "unreadable_row", "", text)
 
 
 class _Progress:

@@ -5,55 +5,48 @@ Memory does not grow with the manifest: one row, or one Parquet batch, at a time
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
+from pipeline.file_stamps import file_stamp
 from pipeline.files import exists, open_binary
-from pipeline.manifest_header import (
-    Header,
-    has_surrogate,
-    read_header,
-    wrong_count,
-)
+from pipeline.manifest_header import Header, read_header
 from pipeline.manifest_header import ManifestError as ManifestError
+from pipeline.manifest_json import other_json, read_line
+from pipeline.manifest_lines import TOO_LONG, CsvRows, Lines
+from pipeline.manifest_parquet import ParquetRows
+from pipeline.manifest_records import BadRow as BadRow
+from pipeline.manifest_records import Record as Record
+from pipeline.manifest_records import Start as Start
 from trainer.config import Config
 from trainer.features import features, labels_of, slice_columns
 from trainer.schema import nearest
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
-# A quote that is never closed would otherwise swallow the rest of the manifest.
-_MAX_CELL_CHARACTERS = 16 * 1024 * 1024
-_PARQUET_BATCH_ROWS = 256
-_BOM = b"\xef\xbb\xbf"
-
-
-@dataclass(frozen=True)
-class BadRow:
-    """A row that could not be read; the rows after it can."""
-
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where reading begins: byte offset (row index for Parquet) and row number."""
-
-    position: int
-    row: int
-
-
-@dataclass(frozen=True)
-class Record:
-    """One row, with the place from which it can be read again."""
-
-    start: Start
-    cells: dict[str, Any] | BadRow
+_ADVICE = {
+    ".gz": "unpack it first.", ".bz2": "unpack it first.", ".xz": "unpack it first.",
+    ".zst": "unpack it first.", ".zip": "unpack it first.",
+    ".json": "write one JSON object per line into a .jsonl file.",
+    ".xlsx": "save the sheet as CSV UTF-8.", ".xls": "save the sheet as CSV UTF-8.",
+    ".txt": "name it .csv (commas) or .tsv (tabs).",
+}  # fmt: skip
+# How files begin that are no text, or text of another encoding, whatever they are called.
+_NO_TEXT = {
+    b"\x1f\x8b": "is packed by gzip; unpack it first.",
+    b"BZh": "is packed by bzip2; unpack it first.",
+    b"\xfd7zXZ": "is packed by xz; unpack it first.",
+    b"(\xb5/\xfd": "is packed by zstd; unpack it first.",
+    b"PK\x03\x04": "is a zip archive or an Excel sheet; unpack it, or save the sheet as"
+    " CSV UTF-8.",
+    b"\xd0\xcf\x11\xe0": "is an Excel sheet; save it as CSV UTF-8.",
+    b"PAR1": "is a Parquet file; let its name end in .parquet.",
+    b"\xff\xfe": "is UTF-16 text; save it as UTF-8.",
+    b"\xfe\xff": "is UTF-16 text; save it as UTF-8.",
+}
+_FIRST_BYTES = 64 * 1024
+_BLOCK_BYTES = 1024 * 1024
 
 
 def rows(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
@@ -65,139 +58,153 @@ def rows(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
 class Manifest:
     """A manifest on disk or behind a URL that tf.io.gfile opens.
 
-    `columns` is None for JSON lines, where each row brings its own keys.
+    Attributes:
+      columns: Their names; None for JSON lines, where each row brings its own keys.
+      blobs: Columns of a Parquet manifest that hold bytes, such as media.
     """
 
     def __init__(self, path: str) -> None:
         self.path = str(path)
         self.suffix = os.path.splitext(self.path)[1].lower()
+        if not exists(self.path):
+            folder = "://" not in self.path and os.path.isdir(self.path)
+            raise ManifestError(
+                f"{self.path}: {'a folder' if folder else 'no such manifest'}; a manifest"
+                " is one file (CSV, JSON lines or Parquet, one row per example)."
+            )
         if self.suffix not in SUFFIXES:
+            advice = _ADVICE.get(self.suffix, "")
             raise ManifestError(
                 f"{self.path}: a manifest ends in {', '.join(SUFFIXES)}."
                 f" Received: {self.suffix or 'no extension'!r}"
-            )
-        if not exists(self.path):
-            raise ManifestError(
-                f"{self.path}: no such manifest (CSV, JSON lines or Parquet, one row"
-                " per example)."
+                + (f"; {advice}" if advice else "")
             )
         self._first = 0
         self._header = Header(())
+        self._parquet: ParquetRows | None = None
         self.columns: tuple[str, ...] | None = None
+        self.blobs: frozenset[str] = frozenset()
+        if self.suffix == ".parquet":
+            self._parquet = ParquetRows(self.path)
+            self.columns, self.blobs = self._parquet.columns, self._parquet.blobs
+            return
+        self._look()
         if self.suffix in (".csv", ".tsv"):
             self._header = self._read_header()
             self.columns = self._header.columns
-        elif self.suffix == ".parquet":
-            with open_binary(self.path) as file:
-                self.columns = tuple(_parquet(file, self.path).schema_arrow.names)
 
     @property
     def base(self) -> str:
         """The folder that relative media paths start from."""
         return os.path.dirname(self.path)
 
-    def records(self, start: Start | None = None) -> Iterator[Record]:
-        """Rows from `start` on (all of them by default)."""
+    def records(
+        self,
+        start: Start | None = None,
+        columns: Collection[str] | None = None,
+        without_bytes: Collection[str] = (),
+    ) -> Iterator[Record]:
+        """Rows from `start` on (all of them by default).
+
+        Args:
+          start: Where a record began before.
+          columns: Those that are wanted; None = all. Parquet reads no other; the other
+            formats give them as well.
+          without_bytes: Of these columns Parquet reads no bytes, only the paths that
+            stand beside them.
+        """
         start = start or Start(self._first, 1)
-        if self.suffix in (".csv", ".tsv"):
+        if self._parquet is not None:
+            yield from self._parquet.records(start, columns, without_bytes)
+        elif self.suffix in (".csv", ".tsv"):
             yield from self._csv(start)
-        elif self.suffix == ".parquet":
-            yield from self._parquet(start)
         else:
             yield from self._json_lines(start)
+
+    def content(self) -> Iterator[bytes]:
+        """What changes when the manifest does, in blocks: the file itself.
+
+        Of a Parquet file that holds media, its footer, size and time, as of the files
+        that other manifests name.
+        """
+        if self._parquet is not None and self.blobs:
+            yield self._parquet.footer
+            yield file_stamp(self.path)
+            return
+        with open_binary(self.path) as file:
+            while block := file.read(_BLOCK_BYTES):
+                yield block
 
     def lacking(self, needed: Sequence[tuple[str, str]]) -> list[str]:
         """One sentence for each (config key, column) that `columns` does not hold."""
         return lacking_columns(self.path, self.columns or (), needed)
 
-    def _reader(self, lines: Iterator[str]) -> Any:
-        csv.field_size_limit(_MAX_CELL_CHARACTERS)
-        return csv.reader(lines, delimiter="\t" if self.suffix == ".tsv" else ",")
+    def _look(self) -> None:
+        """Refuses what is no text of lines, by its first bytes."""
+        with open_binary(self.path) as file:
+            first = file.read(_FIRST_BYTES)
+        for begin, what in _NO_TEXT.items():
+            if first.startswith(begin):
+                raise ManifestError(f"{self.path}: {what}")
+        if b"\r" in first and b"\n" not in first:
+            raise ManifestError(
+                f"{self.path}: lines end in a carriage return alone, as on old"
+                " Macintoshes; save it with line feeds."
+            )
+        if self.suffix in (".jsonl", ".ndjson"):
+            lines = first.removeprefix(b"\xef\xbb\xbf").splitlines()
+            text = next((line for line in lines if line.strip()), b"")
+            if what := other_json(text):
+                raise ManifestError(f"{self.path}: {what}")
+
+    @property
+    def _separator(self) -> str:
+        return "\t" if self.suffix == ".tsv" else ","
 
     def _read_header(self) -> Header:
         with open_binary(self.path) as file:
-            lines = _Lines(file, 0)
-            reader = self._reader(lines)
-            try:
-                names = next(reader, None)
-            except csv.Error as error:
+            lines = Lines(file, 0)
+            line = lines.take()
+            if line is None or line.blank:
+                return read_header(self.path, None, None)
+            lines.give_back([line])
+            rows = iter(CsvRows(lines, self._separator))
+            _, names, _ = next(rows, (0, None, ""))
+            position, second, _ = next(rows, (None, None, ""))
+            if isinstance(names, BadRow):
                 raise ManifestError(
-                    f"{self.path}: row 1: {error}; save it as UTF-8."
-                ) from None
-            self._first = lines.consumed
-            try:
-                second = next(reader, None)
-            except csv.Error:
-                second = None  # The row is set aside when it is read.
-        return read_header(self.path, names, second)
+                    f"{self.path}: row 1: {names.message} Save it as UTF-8 with one"
+                    " line of names first."
+                )
+            self._first = file.seek(0, 2) if position is None else position
+        cells = None if isinstance(second, BadRow) else second
+        return read_header(self.path, names, cells)
 
     def _csv(self, start: Start) -> Iterator[Record]:
-        assert self.columns is not None
+        header, number = self._header, start.row
         with open_binary(self.path) as file:
-            lines = _Lines(file, start.position)
-            reader, number = self._reader(lines), start.row
-            while True:
-                here = Start(lines.consumed, number)
-                try:
-                    cells = next(reader)
-                except StopIteration:
-                    return
-                except csv.Error as error:
-                    yield Record(here, BadRow("malformed_csv", f"{error}"))
-                    number += 1
-                    # What the reader holds of the broken row must not reach the next.
-                    reader = self._reader(lines)
-                    continue
-                if not cells:  # A blank line is no row.
-                    continue
-                yield Record(here, self._named(cells))
+            lines = Lines(file, start.position)
+            for position, cells, note in CsvRows(lines, self._separator, header.cells):
+                named: dict[str, Any] | BadRow
+                if isinstance(cells, BadRow):
+                    named = cells
+                else:
+                    named = dict(
+                        zip(header.columns, cells[header.index :], strict=True)
+                    )
+                yield Record(Start(position, number), named, note=note)
                 number += 1
-
-    def _named(self, cells: list[str]) -> dict[str, Any] | BadRow:
-        header = self._header
-        if len(cells) != header.cells:
-            return BadRow("malformed_csv", wrong_count(header.cells, cells))
-        if any(has_surrogate(cell) for cell in cells):
-            return BadRow("not_utf8", "not UTF-8 text; save the manifest as UTF-8.")
-        return dict(zip(header.columns, cells[header.index :], strict=True))
 
     def _json_lines(self, start: Start) -> Iterator[Record]:
+        number = start.row
         with open_binary(self.path) as file:
-            file.seek(start.position)
-            position, number = start.position, start.row
-            for line in file:
-                here = Start(position, number)
-                position += len(line)
-                if position == len(line):
-                    line = line.removeprefix(_BOM)
-                if not line.strip():
+            lines = Lines(file, start.position)
+            while (line := lines.take()) is not None:
+                if not line.data.strip():
                     continue
-                yield Record(here, _json_cells(line))
+                cells = read_line(line.data) if line.whole else TOO_LONG
+                yield Record(Start(line.position, number), cells)
                 number += 1
-
-    def _parquet(self, start: Start) -> Iterator[Record]:
-        with open_binary(self.path) as file:
-            source = _parquet(file, self.path)
-            skip, number = start.position, start.row
-            groups: list[int] = []
-            for group in range(source.num_row_groups):
-                size = source.metadata.row_group(group).num_rows
-                if not groups and skip >= size:
-                    skip -= size
-                else:
-                    groups.append(group)
-            if not groups:
-                return
-            position = start.position
-            for batch in source.iter_batches(_PARQUET_BATCH_ROWS, row_groups=groups):
-                if skip >= batch.num_rows:
-                    skip -= batch.num_rows
-                    continue
-                for cells in batch.slice(skip).to_pylist():
-                    plain = {name: _unwrapped(cell) for name, cell in cells.items()}
-                    yield Record(Start(position, number), plain)
-                    position, number = position + 1, number + 1
-                skip = 0
 
 
 def needed_columns(config: Config, labels: bool = True) -> list[tuple[str, str]]:
@@ -225,59 +232,3 @@ def lacking_columns(
         for key, column in needed
         if column not in known
     ]
-
-
-class _Lines:
-    """Text lines for csv.reader that know how many bytes they came from."""
-
-    def __init__(self, file: BinaryIO, position: int) -> None:
-        file.seek(position)
-        self._file = file
-        self.consumed = position
-
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        # A line without an end is cut, so that no file can fill the memory.
-        line = self._file.readline(_MAX_CELL_CHARACTERS)
-        if not line:
-            raise StopIteration
-        if self.consumed == 0:
-            self.consumed = len(line)
-            line = line.removeprefix(_BOM)
-        else:
-            self.consumed += len(line)
-        return line.decode("utf-8", errors="surrogateescape")
-
-
-def _json_cells(line: bytes) -> dict[str, Any] | BadRow:
-    try:
-        cells = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError:
-        return BadRow("not_utf8", "not UTF-8 text; save the manifest as UTF-8.")
-    except (ValueError, RecursionError) as error:
-        return BadRow("malformed_json", f"expected one JSON object per line: {error}.")
-    if not isinstance(cells, dict):
-        return BadRow(
-            "malformed_json",
-            f"expected a JSON object. Received: {type(cells).__name__}",
-        )
-    return cells
-
-
-def _unwrapped(cell: Any) -> Any:
-    """The media of a Hugging Face column, or of a list of such: bytes, else paths."""
-    if isinstance(cell, dict) and set(cell) == {"bytes", "path"}:
-        return cell["bytes"] or cell["path"]
-    return [_unwrapped(one) for one in cell] if isinstance(cell, list) else cell
-
-
-def _parquet(file: BinaryIO, path: str) -> Any:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        return pyarrow.parquet.ParquetFile(file)
-    except pyarrow.ArrowInvalid as error:
-        raise ManifestError(f"{path}: not a Parquet file: {error}") from None

@@ -137,8 +137,16 @@ def create_pipeline(
         ),
         components=components,
         enable_cache=True,
-        beam_pipeline_args=list(BEAM_ARGS),
+        beam_pipeline_args=[*BEAM_ARGS, *beam_workers(config)],
     )
+
+
+def beam_workers(config: Config) -> list[str]:
+    """Beam's arguments for `data.beam_workers`."""
+    count = config.data.beam_workers
+    if count == 1:
+        return []
+    return [f"--direct_num_workers={count}", "--direct_running_mode=multi_processing"]
 
 
 def _trainers(

@@ -83,8 +83,14 @@ def counts_from(mapping: dict[str, Any]) -> Counts:
     return Counts(**mapping)
 
 
-def too_many(manifest: str, counts: Counts, allowed: float, where: str) -> str | None:
-    """The message of a QuarantineError; None where the share is within bounds."""
+def too_many(
+    manifest: str, counts: Counts, allowed: float, where: str = ""
+) -> str | None:
+    """The message of a QuarantineError; None where the share is within bounds.
+
+    Args:
+      where: Folder that lists every quarantined row; empty = there is none yet.
+    """
     if counts.fraction <= allowed:
         return None
     return (
@@ -92,8 +98,9 @@ def too_many(manifest: str, counts: Counts, allowed: float, where: str) -> str |
         f" ({counts.fraction:.1%}) cannot be used;"
         f" data.max_quarantine_fraction allows {allowed:.1%}.\n"
         + "\n".join(reason_lines(counts))
-        + f"\nEvery such row with its reason: {where}\nCorrect the rows, or raise"
-        " data.max_quarantine_fraction where they may be left out."
+        + (f"\nEvery such row with its reason: {where}" if where else "")
+        + "\nCorrect the rows, or raise data.max_quarantine_fraction where they may be"
+        " left out."
     )
 
 

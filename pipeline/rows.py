@@ -10,11 +10,12 @@ from functools import partial
 from typing import Any
 
 from pipeline import cells
+from pipeline.cell_text import text_of
 from pipeline.cells import CellError
 from pipeline.frames import read_frames, servable_audio, servable_image
-from pipeline.manifest import BadRow, Manifest
+from pipeline.manifest import BadRow, Manifest, needed_columns
 from pipeline.scan import Scan, scan
-from pipeline.splits import SplitError, assign, text_of
+from pipeline.splits import SplitError, assign
 from serving import media
 from serving.sequences import unpack
 from trainer.config import AudioInput, Config, ImageInput, ImagesInput
@@ -61,6 +62,12 @@ class Quarantined:
     column: str
     message: str
 
+    def __post_init__(self) -> None:
+        # Half a surrogate pair can be written to no file and no terminal.
+        for name in ("id", "column", "message"):
+            plain = getattr(self, name).encode("utf-8", "backslashreplace").decode()
+            object.__setattr__(self, name, plain)
+
     def to_json(self) -> str:
         """One line of the quarantine file."""
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
@@ -99,11 +106,13 @@ def read_row(
         if not row_id:
             column = id_column or ""
             raise CellError("empty_id", "expected an id. Received: an empty cell")
-        cells.encodable(row_id)
+        cells.name(row.get(id_column) if id_column else row_id)
         if labels:
             column = config.data.split.column or ""
             split = assign(config.data.split, row_id, row, named_splits)
-            group = cells.encodable(text_of(row.get(config.data.split.group_by or "")))
+            cells.encodable(split)
+            column = config.data.split.group_by or ""
+            group = cells.name(row.get(column))
             result = dataclasses.replace(result, split=split, group=group)
             for head in config.heads:
                 for label in head_labels(head):
@@ -112,7 +121,7 @@ def read_row(
                     if found is not None:
                         result.labels[label.key] = found
             for column in slice_columns(config):
-                if text := cells.encodable(text_of(row.get(column))):
+                if text := cells.name(row.get(column)):
                     result.slices[column] = text
         for feature in features(config):
             column = feature.column
@@ -129,6 +138,11 @@ def read_row(
     except OSError as error:
         # A file that may not be read is one row's misfortune, not the run's.
         return Quarantined(row_number, row_id, "unreadable_file", column, str(error))
+    except Exception as error:
+        # Whatever a row or its file holds, the rows after it can be read.
+        said = " ".join(str(error).split())[:200]
+        text = f"cannot be read ({type(error).__name__}: {said})."
+        return Quarantined(row_number, row_id, "unreadable_row", column, text)
     if not result.values:
         return Quarantined(
             row_number, row_id, "no_input", "", "every input of this row is empty."
@@ -142,7 +156,8 @@ def _value(
     """The stored value; None where the cell is empty."""
     if feature.kind in ("image", "audio"):
         return _media(feature, cell, config, base, observe)
-    value = cells.number(cell) if feature.kind == "numeric" else cells.text(cell)
+    read = {"numeric": cells.number, "categorical": cells.category}
+    value = read.get(feature.kind, cells.text)(cell)
     if value is not None and observe is not None:
         observe(feature, value)
     return value
@@ -176,7 +191,7 @@ def _media(
             return None
         data = cell
     else:
-        name = text_of(cell)
+        name = cells.path(cell)
         if not name:
             return None
         data = media.read_media(name, base, max_bytes=config.data.max_file_bytes)
@@ -245,7 +260,8 @@ def iter_rows(
     """
     scanned = scanned or scan(config, manifest, labels)
     source = Manifest(manifest)
-    for record in source.records():
+    columns = {column for _, column in needed_columns(config, scanned.labels)}
+    for record in source.records(columns=columns):
         number = record.start.row
         # Another split's media need not be read.
         if (
@@ -254,8 +270,7 @@ def iter_rows(
             and scanned.split_of(number, record.cells) not in (split, None)
         ):
             continue
-        if scanned.is_duplicate(number):
-            assert not isinstance(record.cells, BadRow)
+        if scanned.is_duplicate(number) and not isinstance(record.cells, BadRow):
             yield duplicate(number, record.cells, config)
             continue
         yield read_row(

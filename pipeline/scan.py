@@ -8,35 +8,33 @@ out as the manifest grows.
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import os
 import sqlite3
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from pipeline.files import open_binary
+from pipeline.cell_text import text_of
+from pipeline.cells import CellError, encodable
+from pipeline.file_stamps import archive_stamp, media_stamp
 from pipeline.frames import media_columns, named_files
 from pipeline.manifest import (
     BadRow,
     Manifest,
     ManifestError,
+    Record,
     Start,
     lacking_columns,
     needed_columns,
 )
+from pipeline.scan_store import digest, id_store
 from pipeline.splits import (
     MAX_SPLITS,
     SplitError,
     assign,
     group_of,
     manifest_split,
-    text_of,
 )
 from trainer.config import Config
 
@@ -44,6 +42,7 @@ from trainer.config import Config
 _FIRST_CHUNK_ROWS = 256
 _MAX_CHUNKS = 4096
 _MAX_KEYS = 10000
+_MAX_DOUBTS = 3
 
 
 @dataclass
@@ -58,6 +57,8 @@ class Scan:
       duplicate_count: Second and later rows of an id.
       parted: Groups in two of its splits, where that is no error.
       chunks: Where workers start; each chunk ends where the next one starts.
+      chunk_rows: About how many rows a chunk has where reading can begin at any.
+      doubts: Rows that may be several or parts of one, and how many there are.
       labels: Whether labels and splits are read at all.
     """
 
@@ -69,6 +70,9 @@ class Scan:
     duplicate_count: int = 0
     parted: tuple[str, ...] = ()
     chunks: tuple[Start, ...] = ()
+    chunk_rows: int = _FIRST_CHUNK_ROWS
+    doubts: tuple[str, ...] = ()
+    doubt_count: int = 0
     labels: bool = True
     duplicate_bits: bytearray = field(default_factory=bytearray)
 
@@ -93,6 +97,27 @@ class Scan:
         except SplitError:
             return None
 
+    def warnings(self) -> Iterator[str]:
+        """What is read, but perhaps not as it was meant."""
+        if self.doubts:
+            more = self.doubt_count - len(self.doubts)
+            yield (
+                f"{self.doubt_count} rows may have swallowed the lines behind them:"
+                f" {'; '.join(self.doubts)}{f'; and {more} more' if more else ''}. A cell"
+                " that begins with a quote goes on to the next quote; write quotes"
+                " inside a quoted cell twice."
+            )
+        split = self.config.data.split
+        if split.column is None:
+            return
+        for name, count in self.splits.items():
+            if name not in (split.train, split.selection, split.eval):
+                yield (
+                    f"split {name!r} of column {split.column!r}: its {count} rows take"
+                    " part in nothing; data.split names"
+                    f" {split.train!r}, {split.selection!r} and {split.eval!r}."
+                )
+
     def problems(self) -> Iterator[str]:
         """Splits that the config asks for and no row is in."""
         split = self.config.data.split
@@ -109,18 +134,21 @@ def scan(config: Config, manifest: str, labels: bool = True) -> Scan:
     """Streams the manifest once.
 
     Raises:
-      ManifestError: no such manifest, missing columns, more than 20 splits, or a
-        group in two of the manifest's splits.
+      ManifestError: no such manifest, no row in it or none that can be read, missing
+        columns, more than 20 splits, or a group in two of the manifest's splits.
     """
-    _archive_stamp.cache_clear()  # Files may have changed since the last scan.
+    archive_stamp.cache_clear()  # Files may have changed since the last scan.
     source = Manifest(manifest)
     needed = needed_columns(config, labels)
     if source.columns is not None and (lacks := source.lacking(needed)):
         raise ManifestError("\n".join(lacks))
-    with _store() as store:
+    columns = {column for _, column in needed}
+    media = {column for column, _ in media_columns(config)}
+    with id_store() as store:
         pass_ = _Pass(config, source, labels, store)
-        for record in source.records():
-            pass_.row(record.start, record.cells)
+        for record in source.records(columns=columns, without_bytes=media):
+            pass_.row(record)
+        pass_.refuse_empty()
         if source.columns is None and (
             lacks := lacking_columns(manifest, sorted(pass_.keys), needed)
         ):
@@ -148,21 +176,32 @@ class _Pass:
         self._files = hashlib.sha256()
         self._parted: list[str] = []
         self.keys: set[str] = set()
+        self._readable = False
+        self._next_chunk = 1
+        self._first_bad: tuple[int, BadRow] | None = None
         self._media = media_columns(config)
 
-    def row(self, start: Start, cells: dict[str, Any] | BadRow) -> None:
+    def row(self, record: Record) -> None:
         """Takes one row in."""
+        start, cells = record.start, record.cells
         self._found.rows += 1
-        if (start.row - 1) % self._chunk_rows == 0:
+        if record.fresh and start.row >= self._next_chunk:
             self._chunks.append(start)
             if len(self._chunks) > _MAX_CHUNKS:
                 self._chunks, self._chunk_rows = self._chunks[::2], self._chunk_rows * 2
+            self._next_chunk = self._chunks[-1].row + self._chunk_rows
+        if record.note:
+            self._found.doubt_count += 1
+            if self._found.doubt_count <= _MAX_DOUBTS:
+                self._found.doubts += (f"row {start.row} ({record.note})",)
         if isinstance(cells, BadRow):
+            self._first_bad = self._first_bad or (start.row, cells)
             return
+        self._readable = True
         if len(self.keys) < _MAX_KEYS:
             self.keys.update(cells)
         for path in named_files(self._media, cells):
-            self._files.update(_stamp(path, self._source.base))
+            self._files.update(media_stamp(path, self._source.base))
         id_column = self._config.data.id
         row_id = text_of(cells.get(id_column)) if id_column else str(start.row)
         if id_column and row_id and self._is_known(row_id):
@@ -171,9 +210,21 @@ class _Pass:
         if self._found.labels:
             self._split(row_id, cells)
 
+    def refuse_empty(self) -> None:
+        """Raises where there is no row that can be read."""
+        path = self._source.path
+        if not self._found.rows and self._found.labels:
+            raise ManifestError(f"{path}: the manifest has no rows.")
+        if self._first_bad and not self._readable:
+            row, bad = self._first_bad
+            raise ManifestError(
+                f"{path}: none of its {self._found.rows} rows can be read; row {row}:"
+                f" {bad.reason}: {bad.message}"
+            )
+
     def _is_known(self, row_id: str) -> bool:
         cursor = self._store.execute(
-            "INSERT OR IGNORE INTO ids VALUES (?)", (_digest(row_id),)
+            "INSERT OR IGNORE INTO ids VALUES (?)", (digest(row_id),)
         )
         return cursor.rowcount == 0
 
@@ -187,7 +238,8 @@ class _Pass:
         split = self._config.data.split
         try:
             name = manifest_split(split, cells)
-        except SplitError:
+            encodable(name or "")
+        except (SplitError, CellError):
             return  # The row is quarantined when it is read.
         if name is None:
             self._named[assign(split, row_id, cells)] += 1
@@ -207,7 +259,7 @@ class _Pass:
             self._check_group(group, name)
 
     def _check_group(self, group: str, split: str) -> None:
-        key = _digest(group)
+        key = digest(group)
         self._store.execute("INSERT OR IGNORE INTO groups VALUES (?, ?)", (key, split))
         query = "SELECT split FROM groups WHERE id = ?"
         (first,) = self._store.execute(query, (key,)).fetchone()
@@ -236,65 +288,8 @@ class _Pass:
         others = sorted(self._named.keys() - {split.train, split.selection, split.eval})
         order = (split.train, split.selection, split.eval, *others)
         found.splits = {n: self._named[n] for n in order if self._named[n]}
-        found.chunks = tuple(self._chunks)
-        with open_binary(self._source.path) as file:
-            while block := file.read(1024 * 1024):
-                self._files.update(block)
+        found.chunks, found.chunk_rows = tuple(self._chunks), self._chunk_rows
+        for block in self._source.content():
+            self._files.update(block)
         found.fingerprint = self._files.hexdigest()
         return found
-
-
-@contextmanager
-def _store() -> Iterator[sqlite3.Connection]:
-    """A temporary database: no journal, for it dies with this process."""
-    with tempfile.TemporaryDirectory(prefix="polymodal-scan-") as folder:
-        connection = sqlite3.connect(Path(folder) / "scan.db", isolation_level=None)
-        try:
-            connection.execute("PRAGMA journal_mode = OFF")
-            connection.execute("PRAGMA synchronous = OFF")
-            connection.execute("PRAGMA cache_size = -16384")  # 16 MiB
-            connection.execute("CREATE TABLE ids (id BLOB PRIMARY KEY) WITHOUT ROWID")
-            connection.execute(
-                "CREATE TABLE groups (id BLOB PRIMARY KEY, split TEXT) WITHOUT ROWID"
-            )
-            # One transaction: a commit per row would be most of the time.
-            connection.execute("BEGIN")
-            yield connection
-        finally:
-            connection.close()
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
-
-
-def _stamp(path: str, base: str) -> bytes:
-    """What changes when the file does; of an archive's member, the archive's."""
-    cut = path.lower().find(".zip!")
-    file = path[: cut + 4] if cut >= 0 else path
-    full = file if "://" in file else os.path.join(base, file)
-    # Archives are few and named by every row; loose files are named once.
-    if cut >= 0:
-        return _archive_stamp(full)
-    return b"" if "://" in full else _stat(full)
-
-
-@functools.lru_cache(maxsize=1024)
-def _archive_stamp(path: str) -> bytes:
-    if "://" not in path:
-        return _stat(path)
-    import tensorflow as tf
-
-    try:
-        found = tf.io.gfile.stat(path)
-    except tf.errors.OpError:
-        return b"missing"
-    return f"{found.length} {found.mtime_nsec}".encode()
-
-
-def _stat(path: str) -> bytes:
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return b"missing"
-    return f"{found.st_size} {found.st_mtime_ns}".encode()

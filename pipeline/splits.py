@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from pipeline.cell_text import text_of as text_of
 from trainer.config import SplitConfig
 
 MAX_SPLITS = 20
@@ -17,21 +18,6 @@ class SplitError(ValueError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
-
-
-def text_of(value: Any) -> str:
-    """A cell as stripped text; empty for None and NaN, `7` for 7 and 7.0."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        if value != value:
-            return ""
-        return str(int(value)) if value.is_integer() else repr(value)
-    return str(value).strip()
 
 
 def share(purpose: str, key: str) -> float:
@@ -58,7 +44,16 @@ def manifest_split(config: SplitConfig, row: Mapping[str, Any]) -> str | None:
         raise SplitError(
             "empty_split", "expected the name of a split. Received: an empty cell"
         )
-    return name
+    return _as_configured(config, name)
+
+
+def _as_configured(config: SplitConfig, name: str) -> str:
+    """The config's own spelling: `Train` and `TRAIN` are the split `train`."""
+    own = (config.train, config.eval, config.selection)
+    if name in own:
+        return name
+    folded = {text_of(one).casefold(): one for one in own}
+    return folded.get(name.casefold(), name)
 
 
 def assign(

@@ -66,8 +66,8 @@ def _only(one: Any, names: tuple[str, ...]) -> Any:
 
 
 def _read_data(config: Config) -> DataConfig:
-    """`data` without what is only looked at before anything is read for good."""
-    return dataclasses.replace(config.data, integrity=IntegrityConfig())
+    """`data` without what changes nothing of what is read."""
+    return dataclasses.replace(config.data, integrity=IntegrityConfig(), beam_workers=1)
 
 
 def ingestion_view(config: Config) -> str:

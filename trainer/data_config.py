@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from trainer.schema import fraction, option, positive
+from trainer.schema import fraction, not_negative, option, positive
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,14 @@ class DataConfig:
         268435456, "Larger media files are quarantined unread (256 MiB)."
     )
 
+    beam_workers: int = option(
+        1,
+        "Processes that share the work of Beam (reading the manifest, statistics,"
+        " Transform, evaluation); 0 = one for each core. Each takes some 700 MiB, so"
+        " one is right for small data.",
+    )
+
     def problems(self) -> Iterator[str]:
         yield from fraction(self, "max_quarantine_fraction", below_one=False)
+        yield from not_negative(self, "beam_workers")
         yield from positive(self, "max_file_bytes")

@@ -16,7 +16,7 @@ from pipeline.integrity.rows import PRESENCE, Seen, Value
 from pipeline.integrity.towers import tower
 from pipeline.scan import Scan
 from trainer.config import Config
-from trainer.features import Feature, features
+from trainer.features import MEDIA, Feature, features
 
 Said = Iterator[tuple[bool, str]]
 """Whether it is serious, and what it is."""
@@ -92,7 +92,9 @@ class Target:
 def leaks(config: Config, seen: Seen, scanned: Scan) -> Said:
     """Inputs, or facts about them, that give the label away; inputs that never change."""
     for feature in features(config):
-        column: Sequence[Any] = seen.hashes.get(feature.key) or seen.values[feature.key]
+        column: Sequence[Any] = (seen.hashes if feature.kind in MEDIA else seen.values)[
+            feature.key
+        ]
         values = {one for one in column if one is not None}
         if len(values) == 1 and len(seen) > 1:
             yield True, f"{feature.key}: the same in every row that has it."

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from pipeline.cell_text import text_of
 from pipeline.column_label import Label
 from pipeline.manifest import BadRow, Manifest
 from pipeline.profile import MAX_VALUES
-from pipeline.splits import text_of
 
 _MAX_GROUPS = 100000
 
@@ -74,7 +74,9 @@ def find_leaks(
     seen = {name: ColumnLeaks() for name in columns}
     groups: dict[str, str] = {}
     parted: Counter[str] = Counter()
-    for record in Manifest(manifest).records():
+    read = {*columns, group, split, label.column if label else None} - {None}
+    source = Manifest(manifest)
+    for record in source.records(columns=read, without_bytes=source.blobs):
         cells = record.cells
         if isinstance(cells, BadRow):
             continue

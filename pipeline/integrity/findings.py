@@ -55,7 +55,8 @@ def find(config: Config, seen: Seen, scanned: Scan) -> list[Finding]:
     out: list[Finding] = []
     for kind, check in _CHECKS.items():
         level = getattr(config.data.integrity, kind)
-        if level != "off":
+        # Where no row is usable, only the scan of all rows tells anything.
+        if level != "off" and (len(seen) or kind == "groups"):
             out += [
                 Finding(kind, level if serious else "note", text)
                 for serious, text in check(config, seen, scanned)

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.cell_text import text_of
 from pipeline.content_memo import ContentMemo
 from pipeline.integrity import descriptors
-from pipeline.manifest import BadRow, Manifest
+from pipeline.manifest import BadRow, Manifest, needed_columns
+from pipeline.quarantine import Counts, QuarantineError, too_many
 from pipeline.rows import Row, read_row
 from pipeline.scan import Scan
-from pipeline.splits import group_of, share, text_of
+from pipeline.splits import group_of, share
 from serving import media
 from serving.sequences import unpack
 from trainer.config import Config
@@ -133,7 +135,8 @@ class Collector:
         split = self.config.data.split
         used |= {c for c in (self.config.data.id, split.column, split.group_by) if c}
         cells: dict[str, list[str]] = {}
-        for count, (number, row) in enumerate(_cells(manifest, wanted)):
+        unread = used - {split.group_by}
+        for count, (number, row) in enumerate(_cells(manifest, wanted, unread)):
             self.seen.groups.append(group_of(split, str(number), row))
             for name in row.keys() - used:
                 cells.setdefault(name, [""] * count)
@@ -144,8 +147,12 @@ class Collector:
         return self.seen
 
 
-def _cells(manifest: str, wanted: set[int]) -> Iterator[tuple[int, dict[str, Any]]]:
-    for record in Manifest(manifest).records():
+def _cells(
+    manifest: str, wanted: set[int], unread: set[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    source = Manifest(manifest)
+    columns = None if source.columns is None else set(source.columns) - unread
+    for record in source.records(None, columns, source.blobs):
         number = record.start.row
         if number in wanted and not isinstance(record.cells, BadRow):
             yield number, record.cells
@@ -178,10 +185,16 @@ def _drawn(data: bytes, kind: str, key: str, found: dict[str, Value]) -> np.ndar
 
 
 def look(config: Config, manifest: str, scanned: Scan) -> Seen:
-    """Reads the rows that are to be looked at, without the others' media."""
-    collector = Collector(config, scanned)
+    """Reads the rows that are to be looked at, without the others' media.
+
+    Raises:
+        QuarantineError: none of them is usable.
+    """
+    collector, counts = Collector(config, scanned), Counts()
+    allowed = config.data.max_quarantine_fraction
     source = Manifest(manifest)
-    for record in source.records():
+    columns = {column for _, column in needed_columns(config)}
+    for record in source.records(columns=columns):
         number, cells = record.start.row, record.cells
         if isinstance(cells, BadRow) or scanned.is_duplicate(number):
             continue
@@ -191,4 +204,8 @@ def look(config: Config, manifest: str, scanned: Scan) -> Seen:
         row = read_row(number, cells, config, source.base, scanned.manifest_splits)
         if isinstance(row, Row):
             collector.take(row)
+        else:
+            counts.take(row)
+    if not len(collector.seen) and (message := too_many(manifest, counts, allowed)):
+        raise QuarantineError(message, counts)
     return collector.finish(manifest)

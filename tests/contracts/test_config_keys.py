@@ -1061,7 +1061,7 @@ COVERED: dict[str, str] = {
     "embedding_dim": HERE,
     **_objectives(),
     **_under("data", "id", _ROWS),
-    **_under("data", "max_quarantine_fraction", _INGEST),
+    **_under("data", "max_quarantine_fraction beam_workers", _INGEST),
     **_under("data", "max_file_bytes", HERE),
     **_under("data.integrity", "duplicates groups leaks confounders pairs", _INTEGRITY),
     **_under("data.split", "column group_by", _ROWS),
