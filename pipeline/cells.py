@@ -70,7 +70,12 @@ def name(cell: Any) -> str:
 
 def path(cell: Any) -> str:
     """The path or URL of a file; empty where the cell is."""
-    return encodable(written(single(cell, "a file")))
+    found = encodable(written(single(cell, "a file")))
+    if "\0" in found:
+        raise CellError(
+            "not_a_path", f"no path holds a NUL character. Received: {found[:80]!r}"
+        )
+    return found
 
 
 def text(cell: Any) -> str | None:
