@@ -16,9 +16,9 @@ from pipeline.cell_forms import (
     listed,
     number_of,
 )
+from pipeline.cell_text import text_of
 from pipeline.column_roles import column_named
 from pipeline.profile import MAX_VALUES, Column, Profile
-from pipeline.splits import text_of
 
 _MAX_GUESSED = 50
 """Classes of a column that is guessed to be the label; a sure one may have more."""

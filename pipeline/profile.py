@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.cell_forms import number_of
+from pipeline.cell_text import text_of
 from pipeline.manifest import BadRow, Manifest
-from pipeline.splits import text_of
 
 # More different values than this are no classes and no categories.
 MAX_VALUES = 1000

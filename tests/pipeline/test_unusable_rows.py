@@ -138,7 +138,7 @@ def test_whatever_a_decoder_raises_is_the_row_s_own_fault(monkeypatch: Any) -> N
     def fail(*_: Any, **__: Any) -> bytes:
         raise KeyError("header")
 
-    monkeypatch.setattr("serving.media.servable_image", fail)
+    monkeypatch.setattr("pipeline.rows.servable_image", fail)
     found = read_row(4, {"id": 1, "image": b"x", "label": "a"}, pictures(), "")
     assert found == Quarantined(
         4, "1", "unreadable_row", "image", "cannot be read (KeyError: 'header')."
