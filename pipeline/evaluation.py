@@ -41,8 +41,11 @@ def tfma_metrics(head: HeadConfig) -> dict[str, Any]:
 
     import tensorflow_model_analysis as tfma
 
+    from pipeline.code_version import code_version
     from pipeline.whole_split import WholeSplit, head_json
 
+    # The cache compares this config: new code, another judgement.
+    code = code_version(WholeSplit.__module__)
     several = isinstance(head, ClassificationHead) and head.multi_label
     native = _NATIVE.get("multi_label" if several else head.kind, {})
     return {
@@ -54,7 +57,9 @@ def tfma_metrics(head: HeadConfig) -> dict[str, Any]:
             else tfma.MetricConfig(
                 class_name=WholeSplit.__name__,
                 module=WholeSplit.__module__,
-                config=json.dumps({"name": name, "head": head_json(head)}),
+                config=json.dumps(
+                    {"name": name, "head": head_json(head), "code": code}
+                ),
             )
         )
         for name in directions(head)

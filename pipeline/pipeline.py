@@ -19,6 +19,7 @@ from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from tfx.types.channel import Channel
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
+from pipeline.code_version import code_version
 from pipeline.comparison import PREFIX, variants
 from pipeline.evaluation import eval_config
 from pipeline.example_gen import ManifestExampleGen
@@ -26,7 +27,6 @@ from pipeline.resolver import BlessedBefore
 from pipeline.scan import Scan
 from pipeline.views import (
     base_state,
-    code_version,
     ingestion_view,
     stage_view,
     training_view,
@@ -41,7 +41,11 @@ BEAM_ARGS = ("--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner
 
 
 def create_pipeline(
-    config: Config, scanned: Scan, manifest: str, output: str
+    config: Config,
+    scanned: Scan,
+    manifest: str,
+    output: str,
+    push_again: str | None = None,
 ) -> Pipeline:
     """Builds the pipeline.
 
@@ -52,6 +56,7 @@ def create_pipeline(
         output: Absolute directory of this project's runs: `tfx/` holds the pipeline's
             artifacts and metadata, `serving/NAME/VERSION` the pushed models, `logs/`
             TensorBoard's files, `work/` what a killed run resumes from.
+        push_again: a text that no run had before: the cache does not serve Pusher.
     """
     split = config.data.split
     train = split_key(split.train)
@@ -60,7 +65,7 @@ def create_pipeline(
         config=ingestion_view(config),
         fingerprint=scanned.fingerprint,
         report_dir=os.path.join(output, "quarantine"),
-        code=code_version("serving"),
+        code=code_version("pipeline.example_gen"),
     )
     examples = example_gen.outputs["examples"]
     statistics = StatisticsGen(examples=examples)
@@ -71,7 +76,6 @@ def create_pipeline(
     validator = ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
     )
-    code = code_version("trainer")
     transform = Transform(
         examples=examples,
         schema=schema.outputs["schema"],
@@ -80,7 +84,10 @@ def create_pipeline(
         # The data set applies the graph to the raw examples: no second copy of media.
         materialize=False,
         disable_statistics=True,
-        custom_config={"config": transform_view(config), "code": code},
+        custom_config={
+            "config": transform_view(config),
+            "code": code_version("pipeline.module_file:preprocessing_fn"),
+        },
     )
     chosen = scanned.splits.get(split.selection)
     selection = split_key(split.selection) if chosen else ""
@@ -94,7 +101,7 @@ def create_pipeline(
         # `selection` and leaves these files alone where it is empty.
         eval_args=trainer_pb2.EvalArgs(splits=[selection or train]),
         settings={
-            "code": code,
+            "code": code_version("pipeline.module_file:run_fn"),
             "selection": selection,
             "work_dir": os.path.join(output, "work"),
             "log_dir": os.path.join(output, "logs"),
@@ -122,6 +129,7 @@ def create_pipeline(
                 base_directory=os.path.join(output, "serving", config.name)
             )
         ),
+        custom_config=None if push_again is None else {"again": push_again},
     )
     components: list[Any] = [
         example_gen, statistics, schema, validator, transform, *trainers, baseline,

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from pipeline.code_version import code_version
 from pipeline.comparison import PREFIX, compare, variants
 from pipeline.evaluation import main_metric
 from pipeline.judging import exported_calibration, judge
@@ -17,7 +18,6 @@ from pipeline.report_page import page
 from pipeline.runs import Run
 from pipeline.stored import rows_of_examples
 from pipeline.tensorboard import write_report
-from pipeline.views import code_version
 from trainer.config import Config
 
 
@@ -89,7 +89,7 @@ def write_page(
 
 
 def _key(*parts: str) -> str:
-    text = "\n".join([*parts, code_version("pipeline")])
+    text = "\n".join([*parts, code_version(__name__)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,18 @@ def _run(
 
     pipeline = create_pipeline(config, scanned, manifest, output)
     seconds = run_pipeline(pipeline, console)
-    result = latest_run(os.path.join(output, "tfx", "metadata.sqlite"), config.name)
+    metadata = os.path.join(output, "tfx", "metadata.sqlite")
+    result = latest_run(metadata, config.name)
+    if result.pushed is not None and not result.newest:
+        console.print(
+            "[bold]Pusher[/] again: another model was pushed since, or this one removed"
+        )
+        # All but Pusher comes out of the cache, and has been told of already.
+        again = create_pipeline(config, scanned, manifest, output, uuid.uuid4().hex)
+        repeated = run_pipeline(again, Console(quiet=True))
+        seconds["Pusher"] = repeated["Pusher"]
+        cached = {**result.cached, "Pusher": False}
+        result = dataclasses.replace(latest_run(metadata, config.name), cached=cached)
     counts = result.counts()
     report = judged(config, result, Path(output), console)
     against = report["against_constant"]

@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.apply import ModelError, newest_version
+
 
 @dataclass(frozen=True)
 class Run:
@@ -15,6 +17,8 @@ class Run:
     Attributes:
         blessed: whether Evaluator blessed the model.
         pushed: directory of the pushed version; None where nothing was pushed.
+        newest: whether that version is the one that a server takes: it is there, and
+            no other model was pushed after it.
         model: directory of the exported SavedModel.
         stages: stage before the last -> directory of its SavedModel.
         examples: uri of the tf.Examples.
@@ -24,6 +28,7 @@ class Run:
 
     blessed: bool
     pushed: str | None
+    newest: bool
     model: str
     stages: dict[str, str]
     examples: str
@@ -39,6 +44,37 @@ class Run:
 
 def _saved_model(artifact: Any) -> str:
     return os.path.join(artifact.uri, "Format-Serving")
+
+
+def _destination(pushed: Any) -> str | None:
+    """Where a PushedModel went; None where nothing was pushed."""
+    properties = pushed.custom_properties
+    if properties["pushed"].int_value != 1:
+        return None
+    return str(properties["pushed_destination"].string_value)
+
+
+def _newest_version(folder: str) -> str | None:
+    """The version below a folder that a server takes."""
+    try:
+        return newest_version(folder)
+    except ModelError:
+        return None
+
+
+def _destinations(store: Any, model: int) -> set[str]:
+    """All places that any run has pushed a model to.
+
+    Args:
+        store: the MLMD store.
+        model: id of the Model artifact.
+    """
+    read = [e.execution_id for e in store.get_events_by_artifact_ids([model])]
+    events = store.get_events_by_execution_ids(read) if read else []
+    written = [e.artifact_id for e in events if e.type == e.OUTPUT]
+    artifacts = store.get_artifacts_by_id(written) if written else []
+    places = (_destination(one) for one in artifacts if one.type == "PushedModel")
+    return {place for place in places if place is not None}
 
 
 def latest_run(metadata: str, pipeline: str) -> Run:
@@ -71,11 +107,16 @@ def latest_run(metadata: str, pipeline: str) -> Run:
             else:
                 outputs[artifact.type] = artifact
     blessing = outputs["ModelBlessing"].custom_properties["blessed"].int_value == 1
-    properties = outputs["PushedModel"].custom_properties
-    pushed = properties["pushed_destination"].string_value
+    pushed = _destination(outputs["PushedModel"])
+    newest = False
+    if pushed is not None:
+        served = _newest_version(os.path.dirname(pushed))
+        newest = served in _destinations(store, outputs["Model"].id)
+        pushed = served if served is not None and newest else pushed
     return Run(
         blessed=blessing,
-        pushed=pushed if properties["pushed"].int_value == 1 else None,
+        pushed=pushed,
+        newest=newest,
         model=_saved_model(outputs["Model"]),
         stages=stages,
         examples=outputs["Examples"].uri,

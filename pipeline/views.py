@@ -8,13 +8,10 @@ component reads and sets the rest to defaults.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
-from pathlib import Path
 from typing import Any
 
-import trainer
 from trainer.config import (
     AudioInput,
     ClassificationHead,
@@ -33,6 +30,7 @@ from trainer.config import (
     RetrievalHead,
     ServingConfig,
     StageConfig,
+    TabularInput,
     TextInput,
     TrainingConfig,
     VqaHead,
@@ -46,7 +44,17 @@ _STORED = {
     ImagesInput: ("name", "column", "separator", "max_frames", "max_pixels"),
     AudioInput: ("name", "column", "max_input_seconds"),
     TextInput: ("name", "column"),
+    TabularInput: ("name", "numeric", "categorical"),
 }
+"""What ingestion reads of an input; every kind is here."""
+
+_ANALYZED = {
+    **_STORED,
+    TextInput: ("name", "column", "lowercase", "vocabulary_size", "max_characters"),
+    TabularInput: ("name", "numeric", "categorical", "max_categories"),
+}
+"""What the full pass reads of an input, a text's preset apart."""
+
 _LABEL_FIELDS = {
     ClassificationHead: (
         "name", "column", "classes", "multi_label", "separator", "allow_missing",
@@ -72,10 +80,7 @@ def _read_data(config: Config) -> DataConfig:
 
 def ingestion_view(config: Config) -> str:
     """What ManifestExampleGen reads, as JSON."""
-    inputs = tuple(
-        _only(one, _STORED[type(one)]) if type(one) in _STORED else one
-        for one in config.inputs
-    )
+    inputs = tuple(_only(one, _STORED[type(one)]) for one in config.inputs)
     heads = tuple(_only(one, _LABEL_FIELDS[type(one)]) for one in config.heads)
     return to_json(
         Config(
@@ -92,13 +97,12 @@ def transform_view(config: Config) -> str:
     """What Transform reads, as JSON: no encoder but a text preset, no training."""
     inputs = []
     for one in config.inputs:
+        view = _only(one, _ANALYZED[type(one)])
         if isinstance(one, TextInput):
             preset = isinstance(one.encoder, TextPresetEncoder)
             encoder = one.encoder if preset else BagEncoder()
-            one = dataclasses.replace(one, encoder=encoder, max_tokens=64)
-        elif type(one) in _STORED:
-            one = _only(one, _STORED[type(one)])
-        inputs.append(one)
+            view = dataclasses.replace(view, encoder=encoder)
+        inputs.append(view)
     heads = []
     for head in config.heads:
         names = _LABEL_FIELDS[type(head)]
@@ -135,17 +139,6 @@ def stage_view(stage: StageConfig) -> str:
         stage, base=None, objectives=ObjectivesConfig(), training=TrainingConfig()
     )
     return json.dumps(plain(view), sort_keys=True)
-
-
-def code_version(*packages: str) -> str:
-    """Hash over the Python files of top-level packages: new code, new results."""
-    root = Path(trainer.__file__).parent.parent
-    digest = hashlib.sha256()
-    for package in packages:
-        for path in sorted((root / package).rglob("*.py")):
-            digest.update(str(path.relative_to(root)).encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def base_state(path: str) -> str:

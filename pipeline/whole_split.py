@@ -35,9 +35,11 @@ class WholeSplit(tfma.metrics.Metric):
     Args:
         head: the head's config, from `head_json`.
         name: the metric, one of the head's `directions`; also its name in TFMA.
+        code: version of the code that computes it, for the pipeline's cache alone.
     """
 
-    def __init__(self, head: str, name: str) -> None:
+    def __init__(self, head: str, name: str, code: str = "") -> None:
+        del code
         super().__init__(_computations, head=head, name=name)
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pipeline.code_version import code_version
 from pipeline.integrity.check_labels import confounders, leaks
 from pipeline.integrity.check_pairs import pairs
 from pipeline.integrity.check_splits import duplicates, groups
 from pipeline.integrity.rows import Seen, look
 from pipeline.scan import Scan
-from pipeline.views import code_version, ingestion_view
+from pipeline.views import ingestion_view
 from trainer.config import Config, UserError
 from trainer.schema import plain
 
@@ -81,7 +82,7 @@ def checked(
             scanned.fingerprint,
             ingestion_view(config),
             settings,
-            code_version("pipeline"),
+            code_version(__name__),
         ]
     )
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
