@@ -123,11 +123,11 @@ class _Gain(Gather):
             return found.gain.beyond_noise if found is not None else 0.0
         if not others:
             return 0.0
-        scores = (
+        mine, last = (
             self._head.row_scores(labels, given, self._metric)
             for given in (answers, self.answers(rows, others[0]))
         )
-        _, _, gain = paired(self._head, self._metric, *scores, groups, self._seed)
+        _, _, gain = paired(self._head, self._metric, mine, last, groups, self._seed)
         return gain.beyond_noise if gain.units else 0.0
 
 

@@ -138,11 +138,6 @@ class EvaluationConfig:
         " mae, NDCG, VQA accuracy, recall) may not be worse than the last blessed"
         " model's by more than 0.01 and by more than noise (`beyond_noise`).",
     )
-    allow_worse_than_constant: bool = option(
-        False,
-        "True: bless a model of which a head is worse than the best constant answer (the"
-        " most frequent class, the median; of retrieval chance) by more than noise.",
-    )
     slices: tuple[tuple[str, ...], ...] = option(
         (), "Manifest columns, alone or crossed, whose values are judged apart."
     )
@@ -154,4 +149,9 @@ class EvaluationConfig:
         " rows, each with the first: scratch, without `from`; pretrained, what it"
         " starts from; linear_probe; lora, with the stage's or the default settings;"
         " full, all weights. Each but pretrained costs a training.",
+    )
+    allow_worse_than_constant: bool = option(
+        False,
+        "True: bless a model of which a head is worse than the best constant answer (the"
+        " most frequent class, the median; of retrieval chance) by more than noise.",
     )

@@ -109,7 +109,7 @@ def additive(names: list[str], pair: float) -> dict[frozenset[str], np.ndarray]:
 
 
 SEVEN = list("abcdefg")
-OF = {"head": "y", "metric": "mae", "higher": True, "complete": True}
+OF: dict[str, Any] = {"head": "y", "metric": "mae", "higher": True, "complete": True}
 
 
 def test_drawn_orders_of_inputs_that_only_add_give_their_values_exactly() -> None:
