@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pipeline.outputs import appearing, writable_file
+from pipeline.predicted_rows import predicted_rows
 from pipeline.rows import Quarantined, Row, iter_rows
 from trainer.config import CONFIG_ASSET, Config, UserError, load
 
@@ -128,6 +129,7 @@ def predict(
     model: str | None = None,
     target: str | None = None,
     config: Config | None = None,
+    split: str | None = None,
     batch_size: int = 32,
     ca_cert: str | None = None,
     token: str | None = None,
@@ -135,14 +137,15 @@ def predict(
     """Writes one JSON line per row of a manifest: its id and the model's answers.
 
     A row that cannot be read gets a line with `error` instead of answers, so that
-    lines and rows stay equally many.
+    lines and rows stay equally many. Columns of inputs may be lacking: these inputs are
+    missing in every row, which is told.
 
     Args:
         model: a SavedModel directory; or
         target: `grpc://HOST:PORT/NAME`.
         config: maps columns to inputs; None = the model's own, and for a target a
             manifest whose columns are called as the model's inputs.
-
+        split: only the rows of this split, as `evaluate` takes them; None = all rows.
         ca_cert: PEM file that a target's TLS is checked by; None = no TLS.
         token: the bearer token that a target asks for.
 
@@ -153,6 +156,10 @@ def predict(
 
     if (model is None) == (target is None):
         raise ModelError("give either --model or --target.")
+    if split is not None and target is not None and config is None:
+        raise ModelError(
+            "--split: give --config too; a server does not say how rows are split."
+        )
     writable_file(output)
     asked: Any
     if model is not None:
@@ -171,7 +178,9 @@ def predict(
         asked.contract()  # before any row is read: is there a server, with this model?
         config = config or _config_of(asked)
     counts = {"rows": 0, "errors": 0}
-    rows = iter_rows(config, manifest, labels=False)
+    rows, notes = predicted_rows(config, manifest, split)
+    for note in notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     with asked, appearing(output) as file:
         batch: list[Row | Quarantined] = []
         for row in _progress(rows, console):

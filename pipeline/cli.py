@@ -177,6 +177,7 @@ def evaluate(
 @click.option("--target", help="grpc://HOST:PORT/NAME")
 @click.option("--data", "manifest", required=True, help="Manifest of rows.")
 @click.option("--output", required=True, help="JSON lines file to write.")
+@click.option("--split", help="Only the rows of this split.")
 @click.option("--config", "config_file", help="Maps columns to the inputs of a target.")
 @click.option("--ca-cert", help="PEM file that the target's TLS is checked by.")
 @click.option("--token-file", help="File that holds the target's bearer token.")
@@ -185,6 +186,7 @@ def predict(
     target: str | None,
     manifest: str,
     output: str,
+    split: str | None,
     config_file: str | None,
     ca_cert: str | None,
     token_file: str | None,
@@ -203,6 +205,7 @@ def predict(
         model=model,
         target=target,
         config=config,
+        split=split,
         ca_cert=ca_cert,
         token=token,
     )

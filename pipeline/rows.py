@@ -33,6 +33,9 @@ from trainer.features import (
 Observer = Callable[[Feature, "bytes | str | float"], None]
 """Sees each value as the manifest gives it: media before any transcoding."""
 
+SplitOf = Callable[[int, Mapping[str, Any]], "str | None"]
+"""Row number and cells -> the row's split; None where it cannot be told."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -247,6 +250,7 @@ def iter_rows(
     labels: bool = True,
     observe: Observer | None = None,
     scanned: Scan | None = None,
+    split_of: SplitOf | None = None,
 ) -> Iterator[Row | Quarantined]:
     """The rows as the pipeline would store them, one at a time and without Beam.
 
@@ -257,19 +261,20 @@ def iter_rows(
       labels: False for a manifest to predict on: inputs and id are enough.
       observe: Called with each present input value.
       scanned: The manifest's scan where the caller has it; None = made here.
+      split_of: Tells a row's split; None = the scan does.
     """
     scanned = scanned or scan(config, manifest, labels)
     source = Manifest(manifest)
+    split_of = split_of or scanned.split_of
     columns = {column for _, column in needed_columns(config, scanned.labels)}
+    columns |= {config.data.split.column or ""} if split is not None else set()
     for record in source.records(columns=columns):
-        number = record.start.row
-        # Another split's media need not be read.
-        if (
-            split is not None
-            and not isinstance(record.cells, BadRow)
-            and scanned.split_of(number, record.cells) not in (split, None)
-        ):
-            continue
+        number, unsplit = record.start.row, False
+        if split is not None and not isinstance(record.cells, BadRow):
+            # Another split's media need not be read.
+            if (where := split_of(number, record.cells)) not in (split, None):
+                continue
+            unsplit = where is None
         if scanned.is_duplicate(number) and not isinstance(record.cells, BadRow):
             yield duplicate(number, record.cells, config)
             continue
@@ -279,6 +284,7 @@ def iter_rows(
             config,
             source.base,
             scanned.manifest_splits,
-            scanned.labels,
+            # A row whose split cannot be told is set aside as where labels are read.
+            scanned.labels and labels or unsplit,
             observe,
         )

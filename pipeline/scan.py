@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,8 +130,13 @@ class Scan:
                 )
 
 
-def scan(config: Config, manifest: str, labels: bool = True) -> Scan:
+def scan(
+    config: Config, manifest: str, labels: bool = True, optional: Collection[str] = ()
+) -> Scan:
     """Streams the manifest once.
+
+    Args:
+      optional: Columns that the manifest may lack.
 
     Raises:
       ManifestError: no such manifest, no row in it or none that can be read, missing
@@ -139,7 +144,7 @@ def scan(config: Config, manifest: str, labels: bool = True) -> Scan:
     """
     archive_stamp.cache_clear()  # Files may have changed since the last scan.
     source = Manifest(manifest)
-    needed = needed_columns(config, labels)
+    needed = [n for n in needed_columns(config, labels) if n[1] not in optional]
     if source.columns is not None and (lacks := source.lacking(needed)):
         raise ManifestError("\n".join(lacks))
     columns = {column for _, column in needed}
