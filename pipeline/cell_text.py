@@ -22,15 +22,15 @@ def text_of(cell: Any) -> str:
     """What names something (an id, class, category, group, split): one spelling.
 
     Empty for None, NaN and "nan"; `7` for 7, 7.0 and "7.0"; `true` for true, "True" and
-    "TRUE". Everything else is the cell's text without the spaces around it.
+    "TRUE". Everything else is the cell's text without the spaces around it. A model's graph
+    does the same to what clients send (`trainer.modalities.tabular.one_spelling`).
     """
     text = written(cell)
     if text in _TRUTHS:
         return _TRUTHS[text]
     if text.endswith("0") and _WHOLE.fullmatch(text):
         text = text.partition(".")[0]
-        return "0" if text == "-0" else text
-    return text
+    return "0" if text == "-0" else text
 
 
 def written(cell: Any) -> str:

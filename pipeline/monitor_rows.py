@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from pipeline.cell_text import text_of
 from serving import media
 from serving.sequences import unpack
 from trainer.config import (
@@ -110,7 +111,8 @@ def _described(feature: Feature, value: bytes | float) -> dict[Column, Value]:
     if isinstance(value, float):
         return {Column("numeric", key): value}
     if feature.kind == "categorical":
-        return {Column("categorical", key): value.decode("utf-8", "replace")}
+        # A request may write what ingestion writes in one way only.
+        return {Column("categorical", key): text_of(value.decode("utf-8", "replace"))}
     if feature.kind == "text":
         count = len(value.decode("utf-8", "replace"))
         return {Column("numeric", key, "characters"): float(count)}

@@ -8,6 +8,8 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline import cells
 from pipeline.cell_text import text_of, written
@@ -48,6 +50,41 @@ def test_what_is_written_stays_so_where_nothing_is_compared() -> None:
     assert cells.text(" True ") == " True "
     assert cells.text("nan") is None
     assert cells.path("1.0") == "1.0"
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.text(st.characters(max_codepoint=127), max_size=6),
+            st.text("+-0123456789.e", max_size=6),
+            st.sampled_from(["True", "FALSE", "nan", "NaN", "<NA>", "NaT", "-0.0"]),
+        ),
+        min_size=1,
+    )
+)
+@settings(max_examples=100, deadline=None)
+def test_a_served_graph_spells_categories_as_ingestion_does(texts: list[str]) -> None:
+    import tensorflow as tf
+
+    from trainer.modalities.tabular import one_spelling
+
+    # tf.strings.strip knows the spaces of C alone.
+    texts = [text for text in texts if not set(text) & set("\x1c\x1d\x1e\x1f")]
+    spelled = one_spelling(tf.constant(texts, tf.string)).numpy()
+    assert [s.decode() for s in spelled] == [text_of(text) for text in texts]
+
+
+def test_categories_written_two_ways_are_one_in_the_vocabulary(tmp_path: Path) -> None:
+    from tests.trainer.conftest import run_transform
+
+    table = {"name": "t", "modality": "tabular", "categorical": ["kind"]}
+    cells = ["1.0", "1", "True", "true", "nan", "TRUE", "true", ""]
+    output = run_transform(
+        config(inputs=[table]),
+        [{"kind": cell.encode(), "label": (b"a",)} for cell in cells],
+        tmp_path,
+    )
+    assert output.vocabulary_by_name("kind") == [b"true", b"1"]
 
 
 TABLE = {

@@ -16,6 +16,26 @@ _BOUND = 10.0
 error and does not become the loudest number of the batch."""
 
 
+# In this order, of text without spaces around it: Python's and pandas' words for no
+# value, 7.0 for 7, True and TRUE for true. A manifest's cells are read likewise
+# (`pipeline.cell_text.text_of`), so that what a client writes meets what was learned.
+_SPELLINGS = (
+    (r"^(nan|NaN|<NA>|NaT)$", ""),
+    (r"^([+-]?[0-9]+)\.0+$", r"\1"),
+    (r"^-0$", "0"),
+    (r"^(True|TRUE)$", "true"),
+    (r"^(False|FALSE)$", "false"),
+)
+
+
+def one_spelling(text: tf.Tensor) -> tf.Tensor:
+    """Categories as text, each in one spelling; empty where there is no value."""
+    text = tf.strings.strip(text)
+    for pattern, rewrite in _SPELLINGS:
+        text = tf.strings.regex_replace(text, pattern, rewrite)
+    return text
+
+
 class Tabular(Modality[TabularInput]):
     """Tensors `NAME_numeric` float32 [batch, 2n] and `NAME_categorical` int32 [batch, m].
 
@@ -49,7 +69,7 @@ class Tabular(Modality[TabularInput]):
             usable = known & tf.math.is_finite(standardized)
             out[key] = tf.where(usable, standardized, float("nan"))
         for key in self._keys("categorical"):
-            value = tf.strings.strip(values[key])
+            value = one_spelling(values[key])
             index = tft.compute_and_apply_vocabulary(
                 value,
                 top_k=self.config.max_categories,
