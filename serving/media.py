@@ -15,7 +15,10 @@ import posixpath
 from collections.abc import Iterator
 from typing import IO, Any, Literal
 
+import numpy.typing as npt
+
 from serving import archives, dicom, pictures, s3_exit, sound
+from serving.decoder_process import decode
 from serving.media_error import MediaError
 from serving.tensorflow_core import tensorflow
 
@@ -118,9 +121,10 @@ def servable_image(
     """A picture as bytes that `tf.io.decode_image` reads.
 
     Args:
-        data: a PNG, JPEG, BMP or GIF, which pass unchanged (palette and 32-bit BMP
-            aside, which TensorFlow misreads), DICOM, or anything else that Pillow
-            reads (WebP, TIFF); the last two become a PNG of 8 or 16 bits a channel.
+        data: a PNG, JPEG, BMP or GIF, which pass unchanged where the graph sees of
+            them what a viewer shows (`serving/graph_pictures.py`), DICOM, or another
+            format of `pictures.FORMATS` (WebP, TIFF, AVIF). What does not pass becomes
+            a PNG of 8 or 16 bits a channel, upright, with its transparency as alpha.
         max_pixels: limit on width times height, checked before anything is decoded.
         verify: also decode the whole picture as the serving graph will. Ingestion
             does; a client leaves that to the server.
@@ -131,34 +135,41 @@ def servable_image(
 
     Raises:
         MediaError: `empty_file`, `unsupported_format`, `too_many_pixels`,
-            `corrupt_image`, `no_pixel_data` or `bad_frame`.
+            `corrupt_image`, `no_pixel_data`, `bad_frame`, `decoder_timeout` or
+            `decoder_failed`.
     """
     if not data:
         raise MediaError("empty_file", "a picture of no bytes", name)
-    tf = tensorflow()
     if dicom.is_dicom(data):
-        pixels = dicom.render(data, max_pixels, frame, name)
-        return bytes(tf.io.encode_png(pixels).numpy())
-    picture = pictures.opened(data, name)
-    width, height = picture.size
-    if width * height > max_pixels:
-        raise MediaError(
-            "too_many_pixels", f"{width}x{height} is more than {max_pixels}", name
-        )
-    if frame != "middle":
-        data = pictures.frame_png(picture, frame, name)
-    elif not pictures.passes(picture, data):
-        data = pictures.to_png(picture, name)
+        pixels = decode("dicom", data, name, max_pixels=max_pixels, frame=frame)
+        return _png(pixels)
+    if frame != "middle" or not _passes(data, max_pixels, name):
+        pixels = decode("picture", data, name, max_pixels=max_pixels, frame=frame)
+        return _png(pixels)
     if verify:
+        tf = tensorflow()
         try:
             tf.io.decode_image(data, expand_animations=False)
         except tf.errors.OpError as error:
             raise MediaError(
                 "corrupt_image",
-                f"TensorFlow cannot decode this {picture.format}: damaged or cut short",
+                "TensorFlow cannot decode this picture: damaged or cut short",
                 name,
             ) from error
     return data
+
+
+def _passes(data: bytes, max_pixels: int, name: str) -> bool:
+    """Whether a serving graph sees of a file what a viewer shows."""
+    if not pictures.headed(data):
+        return False  # even its header is read by native code: not in this process
+    picture = pictures.opened(data, name)
+    pictures.check_pixels(picture.size, max_pixels, name)
+    return pictures.passes(picture, data)
+
+
+def _png(pixels: npt.NDArray[Any]) -> bytes:
+    return bytes(tensorflow().io.encode_png(pixels).numpy())
 
 
 def servable_audio(
@@ -220,5 +231,8 @@ def describe(
             "seconds": header.seconds,
         }
     if dicom.is_dicom(data):
-        return {"format": "dicom", **dicom.facts(data, name)}
-    return pictures.facts(data, name)
+        return {"format": "dicom", **decode("dicom_facts", data, name)}
+    if pictures.headed(data):
+        return pictures.facts(data, name)
+    found: dict[str, Any] = decode("picture_facts", data, name)
+    return found

@@ -9,8 +9,8 @@ class MediaError(ValueError):
             `missing_file`, `not_a_file`, `unreadable_file`, `empty_file`,
             `too_many_bytes`, `corrupt_archive`, `unsupported_format`,
             `corrupt_image`, `too_many_pixels`, `no_pixel_data`, `bad_frame`,
-            `corrupt_audio`, `truncated_audio`, `too_long_audio`, `decoder_timeout`,
-            `decoder_failed`.
+            `too_many_frames`, `corrupt_audio`, `truncated_audio`, `too_long_audio`,
+            `decoder_timeout`, `decoder_failed`.
         name: the file's name where the caller gave one, else "".
 
     The message says what was wrong and what to do. It never holds file content.

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from serving import dicom, media, pictures
+from serving import dicom, media
+from serving.decoder_process import decode
 from serving.media_error import MediaError
 from serving.tensorflow_core import tensorflow
 
@@ -68,8 +69,8 @@ def frame_count(data: bytes) -> int:
         MediaError: as `media.servable_image`.
     """
     if dicom.is_dicom(data):
-        return dicom.facts(data)["frames"]
-    return pictures.frame_count(pictures.opened(data, ""), "")
+        return int(decode("dicom_facts", data)["frames"])
+    return int(decode("picture_frames", data))
 
 
 def servable_frames(

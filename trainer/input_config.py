@@ -19,7 +19,7 @@ from trainer.schema import fraction, not_negative, option, positive, required
 
 @dataclass(frozen=True)
 class ImageInput:
-    """A picture: PNG, JPEG, BMP, GIF (first frame), or DICOM transcoded on the way in."""
+    """A picture as a viewer shows it: PNG, JPEG, BMP, GIF, or DICOM, WebP, TIFF, AVIF."""
 
     name: str = required("Name of the input in requests and answers.")
     modality: Literal["image"] = "image"

@@ -30,6 +30,10 @@ SERVER_NEEDS = (
     "protobuf",
     "psutil",
     "pydicom",
+    "pyjpegls",
+    "pylibjpeg",
+    "pylibjpeg-openjpeg",
+    "python-gdcm",
     "pyyaml",
     "soundfile",
     "tensorflow",
@@ -38,7 +42,8 @@ SERVER_NEEDS = (
     "tensorflow-text",
     "uvloop",
 )
-"""Distributions that the server's modules import; a test holds it to them."""
+"""Distributions that the server's modules import, and pydicom's decoders, which it looks
+for itself; tests hold it to them."""
 
 _GPU = "tensorflow[and-cuda]"
 

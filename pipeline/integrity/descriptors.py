@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from serving import pictures
+
 SIDE = 16
 _BANDS, _SEGMENTS = 16, 8
 _GRAMS = 512
@@ -28,13 +30,14 @@ def picture(data: bytes) -> np.ndarray:
             span = float(grey.max() - grey.min())
             scaled = 255 * (grey - grey.min()) / (span or 1.0)
             shown = Image.fromarray(scaled.astype(np.uint8)).convert("RGB")
-        elif opened.mode in ("RGBA", "LA", "P", "PA"):
+        elif opened.has_transparency_data or opened.mode == "P":
             layer = opened.convert("RGBA")
             white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
             shown = Image.alpha_composite(white, layer).convert("RGB")
         else:
             opened.draft("RGB", (4 * SIDE, 4 * SIDE))  # JPEG decodes small at once
             shown = opened.convert("RGB")
+        shown = pictures.turned(shown, pictures.orientation(opened))
     small = np.asarray(shown.resize((SIDE, SIDE), Image.Resampling.BOX), np.float32)
     small /= 255
     colours = small.reshape(-1, 3)

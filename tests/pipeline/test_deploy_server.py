@@ -223,3 +223,5 @@ def test_what_the_server_imports_is_in_its_requirements(tmp_path: Path) -> None:
         if module not in there | sys.stdlib_module_names
     }
     assert missing == {}, "add them to SERVER_NEEDS"
+    # pydicom looks for these by itself; hospital archives store what they decode.
+    assert {"gdcm", "jpeg_ls", "openjpeg"} <= there

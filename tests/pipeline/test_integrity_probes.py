@@ -4,12 +4,14 @@ import math
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.integrity import descriptors
 from pipeline.integrity.duplicates import shared
 from pipeline.integrity.pairs import Match, match
 from pipeline.integrity.predictor import area, bins, strength, told, wanted
 from tests.pipeline.samples import wav
+from tests.serving import picture_files
 
 
 def test_area_under_the_curve_by_hand() -> None:
@@ -196,6 +198,20 @@ def test_absent_and_flat_media_are_passed_over() -> None:
     flat = np.ones(262, np.float32)
     found = shared([None, None], [flat, None], *np.eye(2, dtype=bool))
     assert (found.same, found.near, found.example) == (0, 0, None)
+
+
+def test_descriptors_see_a_picture_as_a_viewer_does() -> None:
+    photo = picture_files.smooth()
+    upright = descriptors.picture(
+        picture_files.encoded(photo.rotate(-90, expand=True), "PNG")
+    )
+    turned = picture_files.encoded(photo, "PNG", exif=picture_files.exif(6)[6:])
+    np.testing.assert_allclose(descriptors.picture(turned), upright, atol=1e-6)
+    square = Image.fromarray(picture_files.square())
+    named = picture_files.encoded(square, "PNG", transparency=0)
+    grey = descriptors.picture(named)[:256].reshape(16, 16)
+    assert grey[0, 0] == pytest.approx(1.0)
+    assert grey[8, 8] == pytest.approx(200 / 255, abs=1e-3)
 
 
 def test_descriptors_are_small_and_finite() -> None:

@@ -159,10 +159,12 @@ def test_the_others_say_why(row: dict[str, str], expected: dict[str, str]) -> No
 
 
 def build(pixels: np.ndarray, bits: int = 16, **tags: Any) -> bytes:
-    """An explicit little-endian file of uint8 or (u)int16 [frames?, rows, columns]."""
+    """A file of uint8 or (u)int16 [frames?, rows, columns], big-endian as they are."""
     dataset = pydicom.Dataset()
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    syntaxes = {True: "ExplicitVRBigEndian", False: "ExplicitVRLittleEndian"}
+    syntax = syntaxes[pixels.dtype.byteorder == ">"]
+    dataset.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
     dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
     dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
     dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"

@@ -10,7 +10,8 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.trainer.samples import encoded, picture, smooth_picture
-from trainer.decoding import decode_picture, decode_rows, resize, to_channels
+from trainer.decoding import decode_rows, resize, to_channels
+from trainer.decoding_pictures import decode_picture
 
 PIXELS = 10_000
 

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from trainer.backbones import build_backbone
 from trainer.config import ImageInput
-from trainer.decoding import decode_picture, resize, to_channels
+from trainer.decoding import resize, to_channels
+from trainer.decoding_pictures import decode_picture
 from trainer.encoder_config import MlpEncoder, SmallConvEncoder
 from trainer.layers import AllTrue, Encoded, conv_stack, mlp, name_backbone, pool_map
 

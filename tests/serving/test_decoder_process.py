@@ -1,0 +1,108 @@
+"""Whatever a file does to its decoder, the answer is a reason, and the next file's own."""
+
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving import decoder_process
+from serving.decoder_process import Child
+from serving.media import MediaError, servable_image
+from tests.serving.hostile_decoders import TASKS
+from tests.serving.picture_files import encoded, smooth
+
+
+@pytest.fixture
+def decode(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """`decoder_process.decode` over decoders that do what a test wants."""
+    monkeypatch.setattr(decoder_process, "_idle", [])
+    monkeypatch.setattr(
+        decoder_process, "Child", lambda: Child(TASKS, cpu_seconds=1, wall_seconds=30)
+    )
+    yield decoder_process.decode
+    decoder_process._end_all()
+
+
+def reason(call: Any, *args: Any, **options: Any) -> str:
+    with pytest.raises(MediaError) as caught:
+        call(*args, **options)
+    return caught.value.reason
+
+
+def test_an_answer_is_an_array_or_a_value_whatever_is_printed(decode: Any) -> None:
+    for times in (1, 2, 0):
+        got = decode("turned", b"\x01\x02\x03", times=times)
+        assert got.dtype == np.uint16
+        assert got.tolist() == [[3, 2, 1]] * times
+    assert decode("told", bytes(3_000_000)) == {"bytes": 3_000_000}
+
+
+def test_refusals_name_the_file(decode: Any) -> None:
+    with pytest.raises(MediaError, match=r"^a\.dcm: there is no such frame$"):
+        decode("refused", b"x", "a.dcm")
+    assert reason(decode, "refused", b"x") == "bad_frame"
+    with pytest.raises(MediaError, match=r"cannot be decoded \(ZeroDivisionError\)"):
+        decode("broken", b"x", "a.dcm")
+
+
+def test_a_file_that_ends_its_decoder_ends_nothing_else(decode: Any) -> None:
+    for task, how in (("killed", "signal 6"), ("gone", "exit status 3")):
+        with pytest.raises(MediaError, match=how) as caught:
+            decode(task, b"x", "a.tiff")
+        assert caught.value.reason == "decoder_failed"
+        assert str(caught.value).startswith("a.tiff: the file ended its decoder")
+        assert decode("told", b"next") == {"bytes": 4}
+
+
+def test_an_endless_loop_ends_with_its_cpu_time(decode: Any) -> None:
+    with pytest.raises(MediaError, match="not decoded within 1 s of CPU") as caught:
+        decode("endless", b"x")
+    assert caught.value.reason == "decoder_timeout"
+    assert decode("told", b"next") == {"bytes": 4}
+
+
+def test_a_decoder_that_only_waits_ends_too(
+    decode: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        decoder_process, "Child", lambda: Child(TASKS, wall_seconds=0.5)
+    )
+    assert reason(decode, "asleep", b"x") == "decoder_timeout"
+
+
+def test_memory_has_a_limit(decode: Any) -> None:
+    assert reason(decode, "hungry", b"x") == "too_many_pixels"
+    assert decode("told", b"next") == {"bytes": 4}
+
+
+def test_threads_and_forks_have_children_of_their_own(decode: Any) -> None:
+    wrong: list[int] = []
+
+    def many(first: int) -> None:
+        for i in range(first, first + 20):
+            if decode("turned", bytes([i, 1])).tolist() != [[1, i]]:
+                wrong.append(i)
+
+    threads = [threading.Thread(target=many, args=(10 * k,)) for k in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert len(decoder_process._idle) >= 1
+    fork = multiprocessing.get_context("fork").Process(target=many, args=(5,))
+    fork.start()
+    fork.join(60)
+    assert fork.exitcode == 0
+    assert decode("told", b"next") == {"bytes": 4}
+
+
+def test_pictures_are_decoded_there() -> None:
+    data = encoded(smooth(), "WEBP", lossless=True)
+    with pytest.raises(MediaError) as caught:
+        servable_image(data[: len(data) // 2], name="half.webp")
+    assert str(caught.value).startswith("half.webp: ")
+    assert servable_image(data).startswith(b"\x89PNG")
