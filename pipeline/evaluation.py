@@ -195,6 +195,7 @@ def _gain(config: Config, head: HeadConfig, threshold: Threshold, other: Any) ->
 
     import tensorflow_model_analysis as tfma
 
+    from pipeline.code_version import code_version
     from pipeline.noise_gate import GainBeyondNoise, gain_name
     from pipeline.whole_split import head_json
 
@@ -204,6 +205,7 @@ def _gain(config: Config, head: HeadConfig, threshold: Threshold, other: Any) ->
         "other": other,
         "seed": config.seed,
         "name": gain_name(threshold.metric, other),
+        "code": code_version(GainBeyondNoise.__module__),
     }
     metric = tfma.MetricConfig(
         class_name=GainBeyondNoise.__name__,

@@ -46,11 +46,19 @@ class GainBeyondNoise(tfma.metrics.Metric):
             that TFMA takes as the baseline; without one the gain is 0.
         seed: of the bootstrap.
         name: of `gain_name`.
+        code: version of the code that computes it, for the pipeline's cache alone.
     """
 
     def __init__(
-        self, head: str, metric: str, other: Other, seed: int, name: str
+        self,
+        head: str,
+        metric: str,
+        other: Other,
+        seed: int,
+        name: str,
+        code: str = "",
     ) -> None:
+        del code
         super().__init__(
             _computations, head=head, metric=metric, other=other, seed=seed, name=name
         )
