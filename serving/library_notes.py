@@ -3,11 +3,13 @@
 import warnings
 
 
-def silence() -> None:
-    """Call before Google's libraries are imported: google-api-core warns of a date.
+_NOTES = (
+    r"You are using a Python version .* which Google will stop supporting",
+    r"Support for google-cloud-storage < 3.0.0 will be removed",
+)
 
-    From then on it will no longer be made for this version of Python.
-    """
-    warnings.filterwarnings(
-        "ignore", r"You are using a Python version .* which Google will stop supporting"
-    )
+
+def silence() -> None:
+    """Call before Google's libraries are imported: they warn of their own future."""
+    for note in _NOTES:
+        warnings.filterwarnings("ignore", note, FutureWarning)
