@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.process_end import end_process
+
 ROOT = Path(__file__).parents[1]
 CONFIG = Path(__file__).with_name("serving_fused.yaml")
 # What ends up in a SavedModel's graph, and this file.
@@ -212,3 +214,4 @@ def build(folder: Path) -> None:
 
 if __name__ == "__main__":
     build(Path(sys.argv[1]))
+    end_process(0)

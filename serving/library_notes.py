@@ -2,7 +2,6 @@
 
 import warnings
 
-
 _NOTES = (
     r"You are using a Python version .* which Google will stop supporting",
     r"Support for google-cloud-storage < 3.0.0 will be removed",
