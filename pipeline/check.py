@@ -85,10 +85,24 @@ def _count(texts: list[str], what: str) -> str:
     return f"{len(texts)} {what}{'s' if len(texts) > 1 else ''}" if texts else ""
 
 
+def missing_presets(config: Config) -> list[str]:
+    """Presets that cannot be loaded; Keras is imported only where one is named."""
+    encoders = [getattr(one, "encoder", None) for one in config.inputs]
+    if not any(hasattr(encoder, "preset") for encoder in encoders):
+        return []
+    from trainer.presets import preset_problems
+
+    return list(preset_problems(config))
+
+
 def check_config(config: Config) -> Report:
     """What can be told without a manifest."""
     return Report(
-        problems=[*threshold_problems(config), *untaught_problems(config)],
+        problems=[
+            *threshold_problems(config),
+            *untaught_problems(config),
+            *missing_presets(config),
+        ],
         warnings=list(threshold_doubts(config)),
     )
 

@@ -35,6 +35,7 @@ def run_fn(fn_args: Any) -> None:
     """Trainer's function: trains, exports, and lets nothing past the load gate."""
     import tensorflow_transform as tft
 
+    from pipeline.shards import counted_rows
     from trainer import calibration, dataset, export, gate, train
     from trainer.config import from_json, stage_from_json
     from trainer.resources import load_resources
@@ -63,7 +64,8 @@ def run_fn(fn_args: Any) -> None:
     def count(files: list[str]) -> int:
         if stage.labelled_only:
             return dataset.count_labelled(files, config, layer)
-        return dataset.count_records(files)
+        known = counted_rows(files)
+        return dataset.count_records(files) if known is None else known
 
     name = train.fingerprint(
         config,

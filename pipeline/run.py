@@ -12,14 +12,13 @@ from typing import Any
 
 from rich.console import Console
 
+from pipeline.check import check_config
 from pipeline.check_heads import abstention_problems
 from pipeline.integrity.findings import checked
 from pipeline.outputs import appearing, held, writable_folder
 from pipeline.scan import scan
 from pipeline.show import show_findings
-from pipeline.threshold_problems import threshold_problems
 from trainer.config import Config, ConfigError, to_yaml
-from trainer.config_problems import untaught_problems
 
 
 def run(
@@ -61,7 +60,7 @@ def _run(
     if "://" not in manifest:
         manifest = os.path.abspath(manifest)
     Path(output, "config.yaml").write_text(to_yaml(config), encoding="utf-8")
-    if wrong := [*threshold_problems(config), *untaught_problems(config)]:
+    if wrong := check_config(config).problems:
         raise ConfigError("config", wrong)
     console.print(f"scanning {manifest}", highlight=False)
     scanned = scan(config, manifest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import posixpath
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.quarantine import Counts, counts_from
@@ -83,6 +84,25 @@ def commit(working: str, output: str) -> Counts:
     with tf.io.gfile.GFile(posixpath.join(output, "counts.json"), "w") as file:
         file.write(counts.to_json())
     return counts
+
+
+def counted_rows(files: Sequence[str]) -> int | None:
+    """How many rows ingestion counted in all files of some splits; None = not known.
+
+    Reading them again to count would read all media.
+    """
+    import tensorflow as tf
+
+    total = 0
+    for folder in {posixpath.dirname(name) for name in files}:
+        path = posixpath.join(posixpath.dirname(folder), "counts.json")
+        if not tf.io.gfile.exists(path):
+            return None
+        with tf.io.gfile.GFile(path) as file:
+            splits = json.loads(file.read())["splits"]
+        rows = {f"Split-{split_key(name)}": count for name, count in splits.items()}
+        total += rows[posixpath.basename(folder)]
+    return total
 
 
 def copy_report(output: str, report_dir: str) -> None:

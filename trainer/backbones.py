@@ -66,14 +66,21 @@ def build_backbone(one: ImageInput) -> Any:
     return _from_preset(models, encoder.preset, shape)
 
 
+def _backbones(models: Any) -> list[Any]:
+    base = models.ResNetBackbone.__mro__[1]  # KerasCV's Backbone is not exported
+    found = (getattr(models, name) for name in sorted(dir(models)))
+    return [base, *(c for c in found if isinstance(c, type) and issubclass(c, base))]
+
+
+def image_presets() -> frozenset[str]:
+    """Names of KerasCV's backbone presets."""
+    backbones = _backbones(keras_cv().models)
+    return frozenset(name for one in backbones for name in one.presets)
+
+
 def _from_preset(models: Any, preset: str, shape: tuple[int, int, int]) -> Any:
-    base: Any = models.ResNetBackbone.__mro__[1]  # KerasCV's Backbone is not exported
-    owner = base
-    for name in sorted(dir(models)):
-        cls = getattr(models, name)
-        if isinstance(cls, type) and issubclass(cls, base):
-            known: Any = cls
-            owner = known if preset in known.presets else owner
+    base, *others = _backbones(models)
+    owner = next((one for one in reversed(others) if preset in one.presets), base)
     try:
         return owner.from_preset(preset, input_shape=shape)
     except (ValueError, OSError) as error:

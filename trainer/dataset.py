@@ -7,7 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer.config import Config, UserError
+from trainer import cached_pixels
+from trainer.config import Config, TrainingConfig, UserError
 from trainer.heads import heads
 from trainer.heads.ranking import Ranking
 from trainer.modalities import Resources
@@ -132,18 +133,21 @@ def make_dataset(
     else:
         records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP")
     prepare = parsed(config, transform, resources)
+
+    def unpacked(x: dict[str, Any], y: dict[str, Any]) -> tuple[Any, Any]:
+        return cached_pixels.unpack(config, x), y
+
     group = next((h.group for h in heads(config) if isinstance(h, Ranking)), None)
     beside = labelled_beside(config) if training else None
     size = one.batch_size - (beside[1] if beside else 0)
     if one.cache:
-        rows = records.batch(one.batch_size).map(prepare, tf.data.AUTOTUNE)
-        rows = rows.unbatch().cache()
+        rows = _cached(records, config, prepare)
         if training and group is not None:
             groups = _by_group(rows, lambda x, y: y[group], one.batch_size)
             rows = groups.shuffle(one.shuffle_buffer, seed=config.seed).unbatch()
         elif training:
             rows = rows.shuffle(one.shuffle_buffer, seed=config.seed)
-        batches = rows.batch(size)
+        batches = rows.batch(size).map(unpacked)
     else:
         if training and group is not None:
             key = _stored_group(group)
@@ -157,14 +161,32 @@ def make_dataset(
     if beside:
         head, count = beside
         few = labelled_records(files, config, transform, head)
-        few = few.batch(one.batch_size).map(prepare, tf.data.AUTOTUNE).unbatch()
-        few = (few.cache() if one.cache else few).repeat()
-        few = few.shuffle(one.shuffle_buffer, seed=config.seed).batch(count)
+        few = _cached(few, config, prepare) if one.cache else _rows(few, one, prepare)
+        few = few.repeat().shuffle(one.shuffle_buffer, seed=config.seed).batch(count)
+        few = few.map(unpacked) if one.cache else few
         batches = tf.data.Dataset.zip(batches, few).map(_together)
     if examples is not None:
         steps = steps_per_epoch(config, examples) if training else -(-examples // size)
         batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _rows(
+    records: tf.data.Dataset, one: TrainingConfig, prepare: Callable[..., Any]
+) -> tf.data.Dataset:
+    return records.batch(one.batch_size).map(prepare, tf.data.AUTOTUNE).unbatch()
+
+
+def _cached(
+    records: tf.data.Dataset, config: Config, prepare: Callable[..., Any]
+) -> tf.data.Dataset:
+    """Preprocessed rows in memory, their pixels packed."""
+
+    def packed(examples: tf.Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
+        x, y = prepare(examples)
+        return cached_pixels.pack(config, x), y
+
+    return _rows(records, config.training, packed).cache()
 
 
 def _together(first: Any, second: Any) -> Any:

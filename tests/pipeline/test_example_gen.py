@@ -108,6 +108,25 @@ def test_every_row_is_written_or_set_aside(tmp_path: Path) -> None:
     ]
 
 
+def test_what_ingestion_counted_is_not_counted_again(tmp_path: Path) -> None:
+    from pipeline.shards import counted_rows
+
+    output = tmp_path / "out"
+    counts = run_ingest(from_mapping(CHINESE), write_broken(tmp_path), output)
+
+    def files(*splits: str) -> list[str]:
+        return [str(path) for name in splits for path in (output / name).iterdir()]
+
+    assert counted_rows(files(TEST)) == counts.splits["测试"] == 10
+    assert counted_rows(files(TRAIN, TEST)) == counts.splits["训练"] + 10
+    # Without looking into them.
+    for path in files(TEST):
+        Path(path).write_bytes(b"")
+    assert counted_rows(files(TEST)) == 10
+    (output / "counts.json").unlink()
+    assert counted_rows(files(TEST)) is None
+
+
 def test_too_many_bad_rows_stop_the_run_and_are_kept(tmp_path: Path) -> None:
     chosen = from_mapping(
         CHINESE | {"data": CHINESE["data"] | {"max_quarantine_fraction": 0.2}}  # type: ignore[operator]

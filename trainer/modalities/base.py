@@ -77,6 +77,11 @@ class Modality(ABC, Generic[C]):
     def preprocess(self, transformed: Tensors, resources: Resources) -> Tensors:
         """Transformed features -> the tensors of `specs` and the presence mask."""
 
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Keys of the preprocessed tensors that hold pixels in [0, 255]."""
+        return ()
+
     def positions(
         self, resources: Resources, size: int | None = None
     ) -> Positions | None:

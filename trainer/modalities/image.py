@@ -32,6 +32,10 @@ class Image(Modality[ImageInput]):
         images, present = decode_rows(transformed[self.name], decode, self._shape)
         return {self.pixels: images * 255.0, self.present: present}
 
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        return (self.pixels,)
+
     def positions(
         self, resources: Resources, size: int | None = None
     ) -> PatchPositions:

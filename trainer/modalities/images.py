@@ -49,6 +49,10 @@ class Images(Modality[ImagesInput]):
             self.frame_mask: ((most,), "int32"),
         }
 
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        return (self.frames,)
+
     def preprocess(self, transformed: Tensors, resources: Resources) -> Tensors:
         most = self.config.max_frames
         files, _ = decode_rows(transformed[self.name], self._files, (most,), tf.string)
