@@ -940,6 +940,16 @@ def test_beyond_noise_bounds_the_gain_that_chance_does_not_explain(
         assert not one.HasField("change_threshold")
 
 
+def test_beyond_noise_may_hold_on_every_slice() -> None:
+    one = Threshold(
+        metric="accuracy", max_worsening=0.1, beyond_noise=True, every_slice=True
+    )
+    found = bounds(judged((("sex",),), one))
+    for name in ("accuracy", "accuracy_gain_over_baseline"):
+        (((slices, _),),) = [found[f"disease_scores/{name}"]]
+        assert slices == [[], ["slice:sex"]]
+
+
 def test_beyond_noise_needs_a_bound_and_a_metric_of_rows() -> None:
     alone = Threshold(metric="accuracy", minimum=0.5, beyond_noise=True)
     assert list(alone.problems()) == [
