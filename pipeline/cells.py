@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from pipeline.cell_forms import listed
 from pipeline.cell_text import as_text, text_of, written
 from trainer.config import (
     ClassificationHead,
@@ -160,6 +161,12 @@ def _spelling(text: str) -> str:
     return repr(float(text)) if _DECIMAL.fullmatch(text) else text
 
 
+def _unwritten(cell: Any) -> Any:
+    """The list that a text spells, as JSON or as pandas writes it; else the cell."""
+    spelled = listed(cell.strip()) if isinstance(cell, str) else None
+    return spelled if isinstance(spelled, list) else cell
+
+
 def _parts(cell: Any, separator: str) -> list[Any]:
     """The items of a list, or of a text that has them between separators."""
     if isinstance(cell, (list, tuple)):
@@ -168,8 +175,9 @@ def _parts(cell: Any, separator: str) -> list[Any]:
 
 
 def _answers(head: VqaHead, cell: Any) -> tuple[str, ...] | None:
+    said = _unwritten(cell) if head.separator else cell
     # Spaces never make two answers of one; a client is answered in the same form.
-    parts = (written(single(a, "an answer")) for a in _parts(cell, head.separator))
+    parts = (written(single(a, "an answer")) for a in _parts(said, head.separator))
     answers = [" ".join(encodable(part).split()) for part in parts if part]
     if head.lowercase:
         answers = [answer.lower() for answer in answers]
@@ -191,7 +199,7 @@ def _classes(
 ) -> tuple[str, ...] | None:
     several, separator = False, ""
     if isinstance(head, ClassificationHead) and head.multi_label:
-        several, separator = True, head.separator
+        several, separator, cell = True, head.separator, _unwritten(cell)
     known = _spellings(head.classes)
     names = tuple(
         dict.fromkeys(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from pipeline import column_names as names
@@ -16,7 +16,7 @@ from pipeline.cell_forms import (
     listed,
     number_of,
 )
-from pipeline.cell_text import text_of
+from pipeline.column_parts import LIST, SEPARATORS
 from pipeline.column_roles import column_named
 from pipeline.profile import MAX_VALUES, Column, Profile
 
@@ -139,15 +139,16 @@ def _as_label(column: Column, found: Profile) -> Label | str:
         if column.odd:
             label.notes.append(f"cells such as {column.odd[:40]!r} are no numbers")
         return label
-    if not column.numeric and column.distinct > 10 and not column.lists:
-        form = form_of(found.texts(column.name))
-        if form and not form.startswith("lists"):
-            return form
-    if column.overflow:
-        return f"more than {MAX_VALUES:,} classes"
-    if column.unique:
-        return "a different value in every row"
     counts = _counts(column, label)
+    if not label.separator:
+        form = ""
+        if not column.numeric and column.distinct > 10:
+            form = form_of(found.texts(column.name))
+        if form or column.overflow or column.unique:
+            many = f"more than {MAX_VALUES:,} classes"
+            return form or (
+                many if column.overflow else "a different value in every row"
+            )
     if len(counts) > min(MAX_VALUES, found.rows / 3):
         return (
             f"{len(counts):,} classes in {found.rows:,} rows: more than {MAX_VALUES:,}"
@@ -164,15 +165,12 @@ def _as_label(column: Column, found: Profile) -> Label | str:
 
 def _counts(column: Column, label: Label) -> Counter[str]:
     """Rows of each class; sets the label's separator and says why."""
-    if column.lists:
-        label.separator = "|"
-    else:
-        label.separator, note = _separator(column)
-        label.notes += [note] if note else []
-    counts: Counter[str] = Counter()
-    for value, count in column.values.items():
-        for part in set(_parts(value, label.separator)):
-            counts[part] += count
+    parting, note = _parting(column)
+    label.notes += [note] if note else []
+    if parting:
+        # Of lists the separator is not read; of what else is there, it is.
+        label.separator = "|" if parting == LIST else parting
+    counts = Counter(column.parts.counts[parting] if parting else column.values)
     for name in list(counts):
         # pandas writes 7 as 7.0 where the column has gaps; they are read as one class.
         if name.endswith(".0") and name.removesuffix(".0") in counts:
@@ -180,35 +178,39 @@ def _counts(column: Column, label: Label) -> Counter[str]:
     return counts
 
 
-def _parts(value: str, separator: str) -> Iterator[str]:
-    several = value.split(separator) if separator else [value]
-    yield from filter(None, map(text_of, several))
-
-
 def _class_order(name: str) -> tuple[bool, float, str]:
     digits = name.isdecimal()
     return not digits, float(name) if digits else 0.0, name
 
 
-def _separator(column: Column) -> tuple[str, str]:
-    """What separates several classes of a cell, if anything, and what to say of it."""
-    total = sum(column.values.values())
-    for separator in ("|", ";", ","):
-        joined = {v: n for v, n in column.values.items() if separator in v}
-        parts = [p.strip() for v in column.values for p in v.split(separator)]
-        # Parts come again in other cells; the words of a sentence do so less.
-        if not (
-            sum(joined.values()) >= 0.1 * total and len(set(parts)) <= 0.6 * len(parts)
-        ):
+def _parting(column: Column) -> tuple[str, str]:
+    """How cells hold several classes, if they do, and what to say of it."""
+    parts = column.parts
+    if column.listed > 0.9 * column.filled and LIST in parts.counts:
+        lists = "" if column.lists else "cells are lists as text, "
+        return (
+            LIST,
+            f"{lists}such as {parts.example.get(LIST, '')[:40]!r}" if lists else "",
+        )
+    for separator in SEPARATORS:
+        counts = parts.counts.get(separator)
+        if counts is None or parts.joined[separator] < 0.1 * column.filled:
             continue
-        sizes = {len(v.split(separator)) for v in column.values}
+        # Parts come again in other cells; the words of a sentence do so less.
+        if column.overflow:
+            again = len(counts) <= 0.1 * sum(counts.values())
+        else:
+            several = [v.split(separator) for v in column.values]
+            again = len(counts) <= 0.6 * sum(map(len, several))
+        if not again:
+            continue
         # Names that hold a comma are as few as their parts and have equally many.
-        if len(sizes) == 1 and len(column.values) <= len(set(parts)):
+        if len(parts.sizes[separator]) == 1 and 0 < len(column.values) <= len(counts):
             return "", (
                 f"Names hold {separator!r}. If each is several labels: multi_label: true,"
                 f" separator: {separator!r}, and the parts as classes."
             )
-        return separator, f"cells hold several, as in {next(iter(joined))[:40]!r}"
+        return separator, f"cells hold several, as in {parts.example[separator][:40]!r}"
     return "", ""
 
 

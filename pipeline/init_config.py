@@ -133,7 +133,8 @@ class _Writer:
                 f"#   {column}: {flat(why)}"
                 for column, why in self.draft.left_out.items()
             ]
-        return "\n".join(lines) + "\n"
+        # Names and cells stand in comments, and a comment ends with its line.
+        return "\n".join(" ".join(line.splitlines()) for line in lines) + "\n"
 
     def _bad(self) -> list[str]:
         if not self.found.bad:
@@ -173,7 +174,7 @@ class _Writer:
 
     def _open(self, column: str, kind: str) -> list[str]:
         name = self._name(column, kind)
-        lines = [f"  - name: {name}", f"    modality: {kind}"]
+        lines = [f"  - name: {scalar(name)}", f"    modality: {kind}"]
         if name != column:
             lines.append(f"    column: {scalar(column)}")
         return lines
@@ -239,8 +240,10 @@ class _Writer:
                 seen = flat(self._seen(kind, one))
                 if doubt := doubtful_cells(kind, one):
                     seen += f"; review: {flat(doubt)}"
-                entry = f"{{name: {name}, column: {scalar(column)}}}"
-                lines.append(f"      - {column if name == column else entry}  # {seen}")
+                entry = f"{{name: {scalar(name)}, column: {scalar(column)}}}"
+                lines.append(
+                    f"      - {scalar(column) if name == column else entry}  # {seen}"
+                )
         return lines
 
     def _seen(self, kind: str, column: Column) -> str:

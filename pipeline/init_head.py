@@ -21,7 +21,7 @@ def head_lines(label: Label, name: str) -> list[str]:
       label: What is predicted.
       name: Of the head.
     """
-    lines = ["heads:", f"  - name: {name}  # {label.why}"]
+    lines = ["heads:", f"  - name: {scalar(name)}  # {label.why}"]
     lines.append(f"    kind: {'regression' if label.regression else 'classification'}")
     if name != label.column:
         lines.append(f"    column: {scalar(label.column)}")
@@ -79,7 +79,8 @@ def scalar(text: str, quoted: bool = False) -> str:
     style = '"' if quoted else None
     dumped = yaml.safe_dump(text, allow_unicode=True, default_style=style, width=10**6)
     # Flow mappings end at a comma or a brace, which plain block scalars may hold.
-    if not quoted and re.search(r"[,\[\]{}#]", text):
+    # Plain scalars also go on in the next line, where a text has several.
+    if not quoted and (re.search(r"[,\[\]{}#]", text) or not text.isprintable()):
         return scalar(text, quoted=True)
     return str(dumped.removesuffix("...\n").strip())
 

@@ -7,8 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.cell_forms import number_of
+from pipeline.cell_forms import listed, number_of
 from pipeline.cell_text import text_of
+from pipeline.column_parts import Parts
 from pipeline.manifest import BadRow, Manifest
 
 # More different values than this are no classes and no categories.
@@ -17,6 +18,7 @@ MAX_VALUES = 1000
 _MAX_HASHES = 20000
 _SAMPLE_ROWS = 256
 _MAX_COLUMNS = 2000
+_MAX_CHARACTERS = 200
 
 
 @dataclass
@@ -31,6 +33,8 @@ class Column:
       values: Rows by value, where there are no more than `MAX_VALUES`.
       repeated, twice: Cells that come again, and one of them.
       odd: One that is no number.
+      listed: Cells that are lists, or lists as text.
+      parts: Rows by part, where cells hold several.
     """
 
     name: str
@@ -49,6 +53,8 @@ class Column:
     repeated: int = 0
     twice: str = ""
     odd: str = ""
+    listed: int = 0
+    parts: Parts = field(default_factory=lambda: Parts(MAX_VALUES))
 
     def take(self, cell: Any) -> None:
         """Counts one cell."""
@@ -56,6 +62,10 @@ class Column:
             self.filled += bool(cell)
             self.blobs += bool(cell)
             return
+        items = listed(cell) if isinstance(cell, str) else cell
+        if isinstance(items, (list, tuple)):
+            self.listed += 1
+            self.parts.take_list(items)
         if isinstance(cell, (list, tuple)):
             self.lists += 1
             cell = "|".join(map(text_of, cell))
@@ -66,6 +76,8 @@ class Column:
         self.characters += len(text)
         self.spaced += any(map(str.isspace, text))
         self._count(text)
+        if not isinstance(items, (list, tuple)):
+            self.parts.take(text)
         number = number_of(text)
         if number is None:
             self.odd = self.odd or text
@@ -84,7 +96,7 @@ class Column:
         elif len(self.hashes) < _MAX_HASHES:
             self.hashes.add(key)
         if not self.overflow:
-            self.values[text[:200]] += 1
+            self.values[text[:_MAX_CHARACTERS]] += 1
             if len(self.values) > MAX_VALUES:
                 self.overflow = True
                 self.values.clear()

@@ -1,13 +1,17 @@
 """What `init` says of the label: why it is refused, and what is doubtful in it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from pipeline.init_config import infer
 from pipeline.manifest import ManifestError
+from pipeline.rows import iter_rows
 from tests.pipeline.first_configs import inferred, note, table
+from tests.pipeline.samples import write_jsonl
 from trainer.config import from_mapping
 
 
@@ -104,3 +108,36 @@ def test_uneven_classes_bring_weights_as_a_suggestion(tmp_path: Path) -> None:
         "too few rows to learn and judge: rare (4), single (1)."
         in (inferred(tmp_path, rows)[1])
     )
+
+
+@pytest.mark.parametrize("written", ["json", "python", "list"])
+def test_lists_of_labels_are_several_labels_also_as_text(
+    tmp_path: Path, written: str
+) -> None:
+    rows: list[dict[str, Any]] = []
+    for i in range(60):
+        tags = [name for n, name in enumerate("abc") if i >> n & 1]
+        cell = {"json": json.dumps(tags), "python": repr(tags), "list": tags}[written]
+        rows.append({"note": note(i), "label": cell})
+    manifest = write_jsonl(tmp_path / "m.jsonl", rows)
+    text = infer(manifest)
+    config = from_mapping(yaml.safe_load(text))
+    (head,) = config.heads
+    assert (head.classes, head.multi_label) == (("a", "b", "c"), True)  # type: ignore[union-attr]
+    assert ("cells are lists as text" in text) == (written != "list")
+    found = [row.labels["label"] for row in iter_rows(config, manifest)]  # type: ignore[union-attr]
+    # 5 is binary 101; an empty list says that no class applies.
+    assert (found[5], found[0]) == (("a", "c"), ())
+
+
+def test_labels_of_many_combinations_are_classes_still(tmp_path: Path) -> None:
+    names = [f"finding {k}" for k in range(12)]
+    rows = [
+        {"note": note(i), "label": "|".join(n for k, n in enumerate(names) if i >> k & 1)
+         or "none of them"} for i in range(3000)
+    ]  # fmt: skip
+    config, text = inferred(tmp_path, rows)
+    assert len(config.heads[0].classes) == 13  # type: ignore[union-attr]
+    assert config.heads[0].multi_label  # type: ignore[union-attr]
+    # As many different cells as rows are still a few classes.
+    assert len(inferred(tmp_path, rows[:100])[0].heads[0].classes) == 8  # type: ignore[union-attr]
