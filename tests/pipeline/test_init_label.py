@@ -141,3 +141,15 @@ def test_labels_of_many_combinations_are_classes_still(tmp_path: Path) -> None:
     assert config.heads[0].multi_label  # type: ignore[union-attr]
     # As many different cells as rows are still a few classes.
     assert len(inferred(tmp_path, rows[:100])[0].heads[0].classes) == 8  # type: ignore[union-attr]
+
+
+def test_a_number_that_is_the_label_in_another_unit_is_a_leak(tmp_path: Path) -> None:
+    rows = [
+        {"rooms": i % 7 + i / 90, "price": 1000.5 * i + i % 3, "dollars": 1.1 * i,
+         "rank": -i / 7} for i in range(60)
+    ]  # fmt: skip
+    config, text = inferred(tmp_path, rows)
+    assert config.heads[0].kind == "regression"
+    assert [getattr(c, "column", c) for c in config.inputs[0].numeric] == ["rooms"]  # type: ignore[union-attr]
+    assert "dollars: decides the label (their correlation is 1.0000): a leak" in text
+    assert "rank: decides the label (their correlation is -1.0000): a leak" in text

@@ -33,7 +33,7 @@ def ids(made: Config, manifest: str, split: str | None = None) -> list[str]:
 def test_columns_that_are_lacking_are_missing_inputs_and_told(tmp_path: Path) -> None:
     for write, name in ((write_csv, "m.csv"), (write_jsonl, "m.jsonl")):
         cells = [{"id": f"r{i}", "note": "eight", "age": i} for i in range(3)]
-        manifest = write(tmp_path / name, cells)  # type: ignore[operator]
+        manifest = write(tmp_path / name, cells)
         rows, notes = predicted_rows(three(), manifest)
         found = list(rows)
         assert [row.id for row in found] == ["r0", "r1", "r2"]
