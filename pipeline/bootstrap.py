@@ -195,9 +195,7 @@ def in_words(
         f" difference {difference.low:+.4f} to {difference.high:+.4f})"
     )
     if difference.units < MIN_UNITS and not difference.distinguishable:
-        return (
-            f"{said}: cannot be told from noise on {difference.units} independent rows"
-        )
+        return f"{said}: cannot be told from noise on {difference.units} independent rows or groups"
     if difference.distinguishable:
         return f"{said}: distinguishable from noise"
     return f"{said}: not distinguishable from noise"

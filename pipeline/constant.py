@@ -15,6 +15,9 @@ import numpy as np
 from pipeline.bootstrap import LEVEL, MIN_UNITS, Estimate, resample
 from trainer.heads import Head
 
+FEWEST = 6
+"""Of five units alike, 2 of 2^5 choices of signs are as far from 0: p = 0.06."""
+
 ALLOW = "evaluation.allow_worse_than_constant"
 
 
@@ -93,9 +96,7 @@ class AgainstConstant:
             f" on the same {self.examples:,} rows ("
         )
         if gain.units < MIN_UNITS:
-            return (
-                f"{said}exact test on {gain.units} independent rows: p = {gain.p:.2g})"
-            )
+            return f"{said}exact test on {gain.units} independent rows or groups: p = {gain.p:.2g})"
         return (
             f"{said}{LEVEL:.0%} interval of the gain {gain.low:+.4f} to"
             f" {gain.high:+.4f})"
@@ -130,13 +131,18 @@ def against_constant(
     Args:
         metric: one of the head's `row_metrics`.
         labels, answers: as `Head.metrics` takes them.
-        groups: [rows], what the bootstrap draws together.
+        groups: [rows], what the bootstrap draws together. Of fewer than `FEWEST` groups
+            nothing could ever be told, and any model would pass: then each row counts by
+            itself.
     """
     if not len(labels):
         return None
     scores = head.row_scores(labels, answers, metric)
     constant = head.constant_scores(labels, answers, metric)
     model, other, gain = paired(head, metric, scores, constant, groups, seed)
+    if gain.units < FEWEST:
+        rows = range(len(labels))
+        model, other, gain = paired(head, metric, scores, constant, rows, seed)
     if not gain.units:
         return None
     return AgainstConstant(

@@ -138,7 +138,7 @@ def test_a_metric_may_be_the_root_of_a_mean() -> None:
             Estimate(0.0, 0.0, 0.0, 0.0, 5),
             True,
             "lora is no better than scratch in accuracy (95% interval of the"
-            " difference +0.0000 to +0.0000): cannot be told from noise on 5 independent rows",
+            " difference +0.0000 to +0.0000): cannot be told from noise on 5 independent rows or groups",
         ),
     ],
 )

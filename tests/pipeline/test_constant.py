@@ -77,7 +77,24 @@ def test_few_rows_are_judged_exactly() -> None:
     got = compared(KIND, *right(1, rows=10, frequent=9))
     # a is right on 9 of 10, the model on 1: 8 rows for the constant, p = 2 / 2^8.
     assert got.verdict == "worse"
-    assert got.says.endswith("rows (exact test on 10 independent rows: p = 0.0078)")
+    assert got.says.endswith(
+        "rows (exact test on 10 independent rows or groups: p = 0.0078)"
+    )
+
+
+def test_of_too_few_groups_each_row_counts_by_itself() -> None:
+    """Five patients can never tell, and silence would bless whatever comes."""
+
+    def verdict(groups: int) -> tuple[str, int]:
+        labels, answers = right(30)
+        found = against_constant(
+            KIND, "accuracy", labels, answers, [i % groups for i in range(100)], 0
+        )
+        assert found is not None
+        return found.verdict, found.gain.units
+
+    assert verdict(5) == ("worse", 100)
+    assert verdict(6) == ("worse", 6)
 
 
 def test_an_error_is_worse_where_it_is_higher() -> None:

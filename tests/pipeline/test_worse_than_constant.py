@@ -128,6 +128,7 @@ def judged(
             {
                 "kind": (row["kind"],), "grade": (row["grade"],), "size": row["size"],
             },
+            group=row.get("__group__", ""),
         )
         for i, row in enumerate(given)
     ]  # fmt: skip
@@ -207,6 +208,24 @@ def test_a_model_within_noise_of_the_constant_is_told_so_and_blessed(
         "NOT BETTER THAN THE CONSTANT ANSWER: size: mae 51.0000 is not better than the"
         " 50.0000 of the median" in got.printed
     )
+
+
+def test_rows_of_a_group_are_drawn_together_by_the_gate_too(tmp_path: Path) -> None:
+    """All right for four of eight patients, all wrong for the others: that may be chance.
+
+    Of 200 rows that knew nothing of each other it could not be.
+    """
+    given = rows("new", right=200, off=1.0)[:100] + rows("new", right=0, off=1.0)[100:]
+    grouped = [row | {"__group__": f"patient {i // 25}"} for i, row in enumerate(given)]
+    got = judged(tmp_path, config("kind"), grouped)
+    assert got.blessed
+    assert (
+        "NOT BETTER THAN THE CONSTANT ANSWER: kind: accuracy 0.5000 is not better than"
+        " the 0.9000 of the most frequent class on the same 200 rows (exact test on 8"
+        " independent rows or groups: p = 0.12)" in got.printed
+    )
+    (tmp_path / "alone").mkdir()
+    assert not judged(tmp_path / "alone", config("kind"), given).blessed
 
 
 def test_the_last_blessed_model_is_compared_with_noise_aside(tmp_path: Path) -> None:
