@@ -86,8 +86,9 @@ def _level(
         )
     if modality or bits > 8:
         low, high = values.min(), values.max()
-        return (values - low) / max(high - low, np.finfo(np.float64).tiny)
-    return (values - lowest) / (2**bits - 1)
+        span = max(high - low, np.finfo(np.float64).tiny)
+        return np.asarray((values - low) / span, np.float64)
+    return np.asarray((values - lowest) / (2**bits - 1), np.float64)
 
 
 def looked_up(values: Values, item: Any, order: Order) -> tuple[Values, int]:

@@ -24,8 +24,12 @@ GREY_PALETTE = b"".join(bytes([level, level, level, 0]) for level in range(256))
 def seen_orientation(data: bytes) -> int:
     """How the graph turns a file: the EXIF orientation, 1 where it sees none."""
     if data.startswith(b"\xff\xd8"):
+        if data[20:22] == b"\xff\xdb":  # tables behind a JFIF header
+            return 1
         found = data[:HEAD_BYTES].split(b"Exif\0\0", 1)[1:]
     elif data.startswith(b"\x89PNG"):
+        if data[37:41] == b"IDAT":
+            return 1
         found = data.split(b"IDAT", 1)[0].split(b"eXIf", 1)[1:]
     else:
         return 1

@@ -8,6 +8,8 @@ absent rather than another one: a client or ingestion transcodes such files
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 _JPEG_SCANS = 100
@@ -32,24 +34,36 @@ def decode_picture(encoded: tf.Tensor, max_pixels: int) -> tf.Tensor:
     claims more than `max_pixels`, before anything is decoded, and for what TensorFlow
     would misread.
     """
-    with tf.control_dependencies(
-        [
-            tf.debugging.assert_less_equal(
-                _claimed_pixels(encoded), tf.constant(max_pixels, tf.int64)
-            )
-        ]
-    ):
-        encoded = tf.identity(encoded)
-    image = tf.case(
-        [
-            (_starts(encoded, b"\x89PNG"), lambda: _png(encoded)),
-            (_starts(encoded, b"GIF8"), lambda: _gif(encoded)),
-            (_starts(encoded, b"BM"), lambda: _bmp(encoded)),
-        ],
-        default=lambda: _jpeg(encoded),
-        exclusive=True,
+    image = tf.cond(
+        _starts(encoded, b"\x89PNG"),
+        lambda: _png(encoded, max_pixels),
+        lambda: tf.cond(
+            _starts(encoded, b"\xff\xd8"),
+            lambda: _jpeg(encoded, max_pixels),
+            lambda: _apart(_gif_or_bmp)(encoded, max_pixels),
+        ),
     )
     return tf.ensure_shape(image, (None, None, None))
+
+
+def _apart(rare: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+    """A branch that is seldom taken, as a call: one operation where it is not.
+
+    The branches of a cond become part of the graph, where each operation of those that
+    are not taken costs as much as a small one that is.
+    """
+    called: Callable[..., tf.Tensor] = tf.function(
+        rare, experimental_attributes={"_noinline": True}, autograph=False
+    )
+    return called
+
+
+def _gif_or_bmp(encoded: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    return tf.cond(
+        _starts(encoded, b"GIF8"),
+        lambda: _gif(encoded, max_pixels),
+        lambda: _bmp(encoded, max_pixels),
+    )
 
 
 def _decoded(encoded: tf.Tensor, channels: int = 0) -> tf.Tensor:
@@ -58,10 +72,36 @@ def _decoded(encoded: tf.Tensor, channels: int = 0) -> tf.Tensor:
     )
 
 
-def _png(encoded: tf.Tensor) -> tf.Tensor:
-    head, _ = _parted(encoded, b"IDAT")
-    colour = _number(encoded, 25, 1, big=True)
-    named = _parted(head, b"tRNS")[1] > 0
+def _limited(encoded: tf.Tensor, sides: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    """The same bytes, once their header has been found to claim no more."""
+    claimed = tf.reduce_prod(tf.abs(tf.cast(sides, tf.int64)))
+    return _provided(encoded, claimed <= max_pixels, claimed)
+
+
+def _provided(encoded: tf.Tensor, held: tf.Tensor, told: tf.Tensor) -> tf.Tensor:
+    """The same bytes; an error where what they must hold is not so."""
+    # tf.debugging's own are a dozen operations each, and a batch of one feels them.
+    check = tf.raw_ops.Assert(condition=held, data=[told])
+    with tf.control_dependencies([check]):
+        return tf.identity(encoded)
+
+
+def _png(encoded: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    sides = tf.strings.substr(encoded, 16, 8)
+    sides = tf.io.decode_raw(sides, tf.int32, little_endian=False)
+    encoded = _limited(encoded, sides, max_pixels)
+    # Mostly the pixels come at once: then there is neither a colour nor a turn named.
+    return tf.cond(
+        tf.equal(tf.strings.substr(encoded, 37, 4), b"IDAT"),
+        lambda: _decoded(encoded),
+        lambda: _apart(_png_with_chunks)(encoded),
+    )
+
+
+def _png_with_chunks(encoded: tf.Tensor) -> tf.Tensor:
+    head = _parted(encoded, b"IDAT")[0]
+    colour = _number(encoded, 25, 1)
+    named = tf.size(_parted(head, b"tRNS")) > 1
     # Alpha out of a named colour is made only where four channels are asked for.
     image = tf.cond(
         named & (tf.equal(colour, 0) | tf.equal(colour, 2)),
@@ -71,39 +111,48 @@ def _png(encoded: tf.Tensor) -> tf.Tensor:
     return _turned(image, _orientation(head, b"eXIf"))
 
 
-def _jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    marks = tf.shape(tf.strings.split(encoded, b"\xff\xda"))[0] - 1
-    with tf.control_dependencies([tf.debugging.assert_less_equal(marks, _JPEG_SCANS)]):
-        image = _decoded(encoded)
+def _jpeg(encoded: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    shape = tf.image.extract_jpeg_shape(encoded)
+    encoded = _limited(encoded, shape[:2], max_pixels)
+    scans = tf.size(_parted(encoded, b"\xff\xda", -1)) - 1
+    image = _decoded(_provided(encoded, scans <= _JPEG_SCANS, scans))
+    # Behind a JFIF header mostly come tables: then no turn is asked for.
+    return tf.cond(
+        tf.equal(tf.strings.substr(encoded, 20, 2), b"\xff\xdb"),
+        lambda: image,
+        lambda: _apart(_jpeg_with_exif)(image, encoded),
+    )
+
+
+def _jpeg_with_exif(image: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
     head = tf.strings.substr(encoded, 0, _HEAD_BYTES)
     return _turned(image, _orientation(head, b"Exif\0\0"))
 
 
-def _bmp(encoded: tf.Tensor) -> tf.Tensor:
-    bits = _number(encoded, 28, 2, big=False)
+def _bmp(encoded: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    # The height is negative for top-down bitmaps.
+    sides = tf.io.decode_raw(tf.strings.substr(encoded, 18, 8), tf.int32)
+    encoded = _limited(encoded, sides, max_pixels)
+    bits = _number(encoded, 28, 2)
     grey = (
         tf.equal(bits, 8)
-        & tf.equal(_number(encoded, 10, 4, big=False), 1078)
+        & tf.equal(_number(encoded, 10, 4), 1078)
         & tf.equal(tf.strings.substr(encoded, 54, 1024), _GREY_PALETTE)
     )
-    packing = _number(encoded, 30, 4, big=False)
-    with tf.control_dependencies(
-        [
-            tf.debugging.Assert(tf.equal(bits, 24) | grey, [bits]),
-            tf.debugging.assert_equal(packing, tf.constant(0, tf.int64)),
-        ]
-    ):
-        encoded = tf.identity(encoded)
+    plain = tf.equal(_number(encoded, 30, 4), 0) & _starts(encoded, b"BM")
+    encoded = _provided(encoded, plain & (tf.equal(bits, 24) | grey), bits)
     # As floats, decode_image 2.16 aborts the whole process on top-down bitmaps.
     return tf.cast(tf.io.decode_bmp(encoded), tf.float32) / 255.0
 
 
-def _gif(encoded: tf.Tensor) -> tf.Tensor:
+def _gif(encoded: tf.Tensor, max_pixels: int) -> tf.Tensor:
     """The first frame, alone: the decoder would unpack all of them into memory."""
-    at = 13 + _table(_number(encoded, 10, 1, big=False))
+    screen = tf.stack([_number(encoded, k, 2) for k in (6, 8)])
+    encoded = _limited(encoded, screen, max_pixels)
+    at = 13 + _table(_number(encoded, 10, 1))
 
     def byte(place: tf.Tensor) -> tf.Tensor:
-        return _number(encoded, place, 1, big=False)
+        return _number(encoded, place, 1)
 
     def more(at: tf.Tensor, inside: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
         return inside | tf.equal(byte(at), 0x21)
@@ -125,22 +174,16 @@ def _gif(encoded: tf.Tensor) -> tf.Tensor:
         (at, tf.constant(False), tf.constant(True)),
         maximum_iterations=2 * _GIF_BLOCKS,
     )
-    frame = tf.stack([_number(encoded, at + k, 2, big=False) for k in (1, 3, 5, 7)])
-    screen = [_number(encoded, k, 2, big=False) for k in (6, 8)]
-    nothing = tf.constant(0, tf.int64)
-    with tf.control_dependencies(
-        [
-            tf.debugging.Assert(opaque & ~inside, [at]),
-            tf.debugging.assert_equal(byte(at), tf.constant(0x2C, tf.int64)),
-            tf.debugging.assert_equal(frame, tf.stack([nothing, nothing, *screen])),
-        ]
-    ):
-        at = at + 11 + _table(byte(at + 9))
+    frame = tf.stack([_number(encoded, at + k, 2) for k in (1, 3, 5, 7)])
+    whole = tf.reduce_all(tf.equal(frame, tf.pad(screen, [[2, 0]])))
+    found = whole & opaque & ~inside & tf.equal(byte(at), 0x2C)
+    encoded = _provided(encoded, found, at)
+    at = at + 11 + _table(byte(at + 9))
     # No second frame can begin without these two bytes: mostly there is none to cut.
     length = tf.cast(tf.strings.length(encoded), tf.int64)
     rest = tf.strings.substr(encoded, at, length)
     encoded = tf.cond(
-        _parted(rest, b"\0\x2c")[1] > 0,
+        tf.size(_parted(rest, b"\0\x2c")) > 1,
         lambda: _cut(encoded, at),
         lambda: encoded,
     )
@@ -167,18 +210,15 @@ def _starts(encoded: tf.Tensor, magic: bytes) -> tf.Tensor:
     return tf.equal(tf.strings.substr(encoded, 0, len(magic)), magic)
 
 
-def _parted(encoded: tf.Tensor, mark: bytes) -> tuple[tf.Tensor, tf.Tensor]:
-    """What stands before the first mark, and the bytes behind it, -1 without one."""
-    parts = tf.strings.split(encoded, mark, maxsplit=1)
-    behind = tf.cond(
-        tf.size(parts) > 1, lambda: tf.strings.length(parts[-1]), lambda: -1
-    )
-    return tf.strings.reduce_join(parts[:1]), behind
+def _parted(encoded: tf.Tensor, mark: bytes, most: int = 1) -> tf.Tensor:
+    """What stands before, between and behind the first `most` marks; -1 = all."""
+    # tf.strings.split makes a ragged tensor first, which costs more than the search.
+    return tf.raw_ops.StringSplitV2(input=encoded[None], sep=mark, maxsplit=most).values
 
 
 def _orientation(head: tf.Tensor, mark: bytes) -> tf.Tensor:
     """The EXIF orientation, 1 to 8, of the TIFF directory behind a mark; 1 if none."""
-    parts = tf.strings.split(head, mark, maxsplit=1)
+    parts = _parted(head, mark)
     upright = tf.constant(1, tf.int64)
     return tf.cond(
         tf.size(parts) > 1, lambda: _tiff_orientation(parts[-1]), lambda: upright
@@ -217,55 +257,18 @@ def _turned(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     image = tf.cond(
         orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image
     )
-
-    def step(*backwards: int) -> tf.Tensor:
-        among = tf.reduce_any(tf.equal(orientation, tf.constant(backwards, tf.int64)))
-        return tf.where(among, -1, 1)
-
-    return image[:: step(3, 4, 7, 8), :: step(2, 3, 6, 7)]
+    for axis, which in ((0, (3, 4, 7, 8)), (1, (2, 3, 6, 7))):
+        back = tf.reduce_any(tf.equal(orientation, tf.constant(which, tf.int64)))
+        image = _reversed(image, back, axis)
+    return image
 
 
-def _number(
-    encoded: tf.Tensor, start: int | tf.Tensor, width: int, *, big: bool
-) -> tf.Tensor:
-    """A whole number of `width` bytes, int64."""
-    raw = tf.cast(
-        tf.io.decode_raw(tf.strings.substr(encoded, start, width), tf.uint8), tf.int64
-    )
-    weights = [256**k for k in range(width)]
-    return tf.reduce_sum(raw * tf.constant(weights[::-1] if big else weights, tf.int64))
+def _reversed(image: tf.Tensor, back: tf.Tensor, axis: int) -> tf.Tensor:
+    return tf.cond(back, lambda: tf.reverse(image, [axis]), lambda: image)
 
 
-def _claimed_pixels(encoded: tf.Tensor) -> tf.Tensor:
-    """Width times height as the header of a PNG, GIF, BMP or JPEG claims them."""
-
-    def png() -> tf.Tensor:
-        return _number(encoded, 16, 4, big=True) * _number(encoded, 20, 4, big=True)
-
-    def gif() -> tf.Tensor:
-        return _number(encoded, 6, 2, big=False) * _number(encoded, 8, 2, big=False)
-
-    def bmp() -> tf.Tensor:
-        # The height is negative for top-down bitmaps: two's complement.
-        height = _number(encoded, 22, 4, big=False)
-        height = tf.where(height >= 2**31, 2**32 - height, height)
-        return _number(encoded, 18, 4, big=False) * height
-
-    def jpeg() -> tf.Tensor:
-        # Asked of anything else, the library beneath prints a line to stderr.
-        with tf.control_dependencies(
-            [tf.debugging.Assert(_starts(encoded, b"\xff\xd8"), ["no picture"])]
-        ):
-            jpeg = tf.identity(encoded)
-        shape = tf.image.extract_jpeg_shape(jpeg, output_type=tf.int32)
-        return tf.cast(shape[0], tf.int64) * tf.cast(shape[1], tf.int64)
-
-    return tf.case(
-        [
-            (_starts(encoded, b"\x89PNG"), png),
-            (_starts(encoded, b"GIF8"), gif),
-            (_starts(encoded, b"BM"), bmp),
-        ],
-        default=jpeg,
-        exclusive=True,
-    )
+def _number(encoded: tf.Tensor, start: int | tf.Tensor, width: int) -> tf.Tensor:
+    """A whole number of `width` bytes, the lowest first; int64."""
+    raw = tf.io.decode_raw(tf.strings.substr(encoded, start, width), tf.uint8)
+    weights = tf.constant([256**k for k in range(width)], tf.int64)
+    return tf.reduce_sum(tf.cast(raw, tf.int64) * weights)
