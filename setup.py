@@ -65,7 +65,9 @@ setup(
         "pylibjpeg-openjpeg>=2.3,<2.4",
         "pillow>=10",
         "soundfile>=0.13",
-        "boto3>=1.35",
+        "boto3>=1.36",  # the first to leave checksums out where asked
+        "requests>=2.31",
+        "urllib3>=2,<3",
         "matplotlib>=3.8",
         "PyYAML>=6",
         "click>=8.1",

@@ -5,22 +5,15 @@ from __future__ import annotations
 import functools
 import os
 
+from serving import files
+
 
 def file_stamp(path: str) -> bytes:
     """Size and time of a file, local or behind a URL; `missing` where there is none."""
-    if "://" not in path:
-        try:
-            found = os.stat(path)
-        except (OSError, ValueError):
-            return b"missing"
-        return f"{found.st_size} {found.st_mtime_ns}".encode()
-    import tensorflow as tf
-
     try:
-        remote = tf.io.gfile.stat(path)
-    except (OSError, ValueError, tf.errors.OpError):
+        return files.stamp(path).encode()
+    except (OSError, ValueError):
         return b"missing"
-    return f"{remote.length} {remote.mtime_nsec}".encode()
 
 
 # Archives are few and named by every row.

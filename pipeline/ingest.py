@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import logging
 import os
 import posixpath
@@ -35,7 +34,15 @@ from pipeline.manifest import (
 from pipeline.quarantine import Counts, QuarantineError, too_many
 from pipeline.rows import Quarantined, duplicate, read_row, to_example
 from pipeline.scan import Scan, scan
-from pipeline.shards import WORKING, ShardWriter, clear, commit, copy_report
+from pipeline.shards import (
+    WORKING,
+    ShardWriter,
+    clear,
+    commit,
+    copy_report,
+    write_result,
+)
+from serving import file_changes
 from trainer.config import Config, from_json, to_json
 
 _LOG = logging.getLogger(__name__)
@@ -73,8 +80,6 @@ def ingest(
       ManifestError: the manifest cannot be used, or changed since it was planned.
       QuarantineError: more rows are unusable than the config allows.
     """
-    import tensorflow as tf
-
     _LOG.info("scanning %s", manifest)
     scanned = scan(config, manifest)
     if fingerprint and fingerprint != scanned.fingerprint:
@@ -94,17 +99,15 @@ def ingest(
     pieces = _workers(beam_pipeline) if shared else 1
     clear(output)
     working = posixpath.join(output, WORKING, uuid.uuid4().hex)
-    tf.io.gfile.makedirs(working)
+    file_changes.make_folder(working)
     with beam_pipeline as p:
         _ = (
             p
             | "Chunks" >> beam.Create(list(_chunks(scanned, pieces)))
             | "Write" >> beam.ParDo(_WriteChunk(manifest, config, working, scanned))
-            | "Results"
-            >> beam.io.WriteToText(posixpath.join(working, "results"), num_shards=1)
         )
     counts = commit(working, output)
-    tf.io.gfile.rmtree(posixpath.join(output, WORKING))
+    file_changes.remove(posixpath.join(output, WORKING))
     if counts.read != scanned.rows:
         raise RuntimeError(
             f"{manifest}: the Beam runner read {counts.read} of {scanned.rows} rows"
@@ -176,8 +179,8 @@ class _WriteChunk(beam.DoFn):
         self._config = from_json(self._config_json)
         self._columns = {column for _, column in needed_columns(self._config)}
 
-    def process(self, chunk: Chunk) -> Iterator[str]:
-        """One chunk to a JSON result for each of its files."""
+    def process(self, chunk: Chunk) -> None:
+        """One chunk to a file of results for each of its files."""
         records = self._manifest.records(chunk.start, self._columns)
         mine = itertools.takewhile(lambda one: one.start.row < chunk.end, records)
         # Files of some hundred rows each: a reader of a few rows sees all places.
@@ -185,33 +188,31 @@ class _WriteChunk(beam.DoFn):
             some = itertools.chain(
                 (first,), itertools.islice(mine, self._file_rows - 1)
             )
-            yield self._written(first.start.row, some, chunk.duplicates)
+            self._write(first.start.row, some, chunk.duplicates)
 
-    def _written(
+    def _write(
         self, first: int, records: Iterator[Record], duplicates: tuple[int, ...]
-    ) -> str:
+    ) -> None:
         stem = posixpath.join(self._working, uuid.uuid4().hex)
         counts = Counts()
-        with ShardWriter(stem) as files:
+        with ShardWriter(stem) as shards:
             for record in records:
                 number = record.start.row
                 found = self._read(number, record.cells, number in duplicates)
                 _PROGRESS.row(self._total, isinstance(found, Quarantined))
                 if isinstance(found, Quarantined):
                     counts.take(found)
-                    files.quarantine(found.to_json())
+                    shards.quarantine(found.to_json())
                 else:
                     split, example = found
                     counts.write(split)
-                    files.example(split, example)
-        return json.dumps(
-            {
-                "first": first,
-                "counts": dataclasses.asdict(counts),
-                "files": files.names,
-                "quarantine": files.quarantine_name,
-            }
-        )
+                    shards.example(split, example)
+        result = {
+            "counts": dataclasses.asdict(counts),
+            "files": shards.names,
+            "quarantine": shards.quarantine_name,
+        }
+        write_result(self._working, first, result)
 
     def _read(
         self, number: int, cells: Any, is_duplicate: bool

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.quarantine import Counts, counts_from
+from serving import file_changes, files
 from trainer.features import split_key
 
 WORKING = "_working"
+RESULT = "result-"
+_MAX_RESULT_BYTES = 2**30
 
 
 class ShardWriter:
@@ -39,7 +42,8 @@ class ShardWriter:
             self.names[split] = f"{self._stem}-{len(self.names)}.gz"
             # Media are compressed already: a higher level only takes time.
             options = tf.io.TFRecordOptions("GZIP", compression_level=1)
-            writer = tf.io.TFRecordWriter(self.names[split], options)
+            path = self._stack.enter_context(file_changes.writing(self.names[split]))
+            writer = tf.io.TFRecordWriter(path, options)
             self._writers[split] = self._stack.enter_context(writer)
         self._writers[split].write(example)
 
@@ -49,19 +53,17 @@ class ShardWriter:
 
         if self._quarantine is None:
             self.quarantine_name = f"{self._stem}.jsonl"
-            file = tf.io.gfile.GFile(self.quarantine_name, "w")
+            path = self._stack.enter_context(file_changes.writing(self.quarantine_name))
+            file = tf.io.gfile.GFile(path, "w")
             self._quarantine = self._stack.enter_context(file)
         self._quarantine.write(line + "\n")
 
 
 def commit(working: str, output: str) -> Counts:
     """Moves what the workers reported to its place; returns all counts."""
-    import tensorflow as tf
-
     results = []
-    for name in tf.io.gfile.glob(posixpath.join(working, "results*")):
-        with tf.io.gfile.GFile(name) as file:
-            results += [json.loads(line) for line in file]
+    for name in files.matching(working, f"{RESULT}.*"):
+        results.append(json.loads(files.read(name, _MAX_RESULT_BYTES)))
     results.sort(key=lambda result: int(result["first"]))
     counts = Counts()
     moves: dict[str, list[str]] = {}
@@ -74,57 +76,59 @@ def commit(working: str, output: str) -> Counts:
         if result["quarantine"]:
             place = "quarantine/quarantine|.jsonl"
             moves.setdefault(place, []).append(result["quarantine"])
-    tf.io.gfile.makedirs(posixpath.join(output, "quarantine"))
+    file_changes.make_folder(posixpath.join(output, "quarantine"))
     for place, names in moves.items():
         stem, suffix = place.split("|")
-        tf.io.gfile.makedirs(posixpath.join(output, posixpath.dirname(place)))
+        file_changes.make_folder(posixpath.join(output, posixpath.dirname(place)))
         for i, name in enumerate(names):
             target = f"{stem}-{i:05d}-of-{len(names):05d}{suffix}"
-            tf.io.gfile.rename(name, posixpath.join(output, target), overwrite=True)
-    with tf.io.gfile.GFile(posixpath.join(output, "counts.json"), "w") as file:
-        file.write(counts.to_json())
+            file_changes.move(name, posixpath.join(output, target))
+    file_changes.write(posixpath.join(output, "counts.json"), counts.to_json().encode())
     return counts
 
 
-def counted_rows(files: Sequence[str]) -> int | None:
+def counted_rows(names: Sequence[str]) -> int | None:
     """How many rows ingestion counted in all files of some splits; None = not known.
 
     Reading them again to count would read all media.
     """
-    import tensorflow as tf
-
     total = 0
-    for folder in {posixpath.dirname(name) for name in files}:
+    for folder in {posixpath.dirname(name) for name in names}:
         path = posixpath.join(posixpath.dirname(folder), "counts.json")
-        if not tf.io.gfile.exists(path):
+        if not files.exists(path):
             return None
-        with tf.io.gfile.GFile(path) as file:
-            splits = json.loads(file.read())["splits"]
+        splits = json.loads(files.read(path, _MAX_RESULT_BYTES))["splits"]
         rows = {f"Split-{split_key(name)}": count for name, count in splits.items()}
         total += rows[posixpath.basename(folder)]
     return total
 
 
+def write_result(working: str, first: int, result: Mapping[str, Any]) -> None:
+    """Writes what became of a chunk.
+
+    A worker's second try writes the same file again: of two results, one is read.
+
+    Args:
+      working: The run's own folder.
+      first: The chunk's first row.
+      result: What `commit` reads.
+    """
+    text = json.dumps({**result, "first": first})
+    file_changes.write(posixpath.join(working, f"{RESULT}{first}.json"), text.encode())
+
+
 def copy_report(output: str, report_dir: str) -> None:
     """Copies quarantine and counts to where they stay."""
-    import tensorflow as tf
-
-    tf.io.gfile.makedirs(report_dir)
-    for old in tf.io.gfile.glob(posixpath.join(report_dir, "quarantine-*.jsonl")):
-        tf.io.gfile.remove(old)
-    names = tf.io.gfile.glob(posixpath.join(output, "quarantine", "*.jsonl"))
+    file_changes.make_folder(report_dir)
+    for old in files.matching(report_dir, r"quarantine-.*\.jsonl"):
+        file_changes.remove(old)
+    names = files.matching(posixpath.join(output, "quarantine"), r".*\.jsonl")
     for name in [*names, posixpath.join(output, "counts.json")]:
         target = posixpath.join(report_dir, posixpath.basename(name))
-        tf.io.gfile.copy(name, target, overwrite=True)
+        file_changes.copy(name, target)
 
 
 def clear(output: str) -> None:
     """Removes what an earlier, perhaps killed, run left in the same place."""
-    import tensorflow as tf
-
-    for name in ("Split-*", "quarantine", "counts.json", WORKING):
-        for path in tf.io.gfile.glob(posixpath.join(output, name)):
-            if tf.io.gfile.isdir(path):
-                tf.io.gfile.rmtree(path)
-            else:
-                tf.io.gfile.remove(path)
+    for path in files.matching(output, rf"Split-.*|quarantine|counts\.json|{WORKING}"):
+        file_changes.remove(path)

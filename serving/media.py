@@ -4,20 +4,15 @@ A serving graph decodes PNG, JPEG, BMP, GIF and 16-bit PCM WAV with TensorFlow c
 alone. Everything else is transcoded here, before anything else is done to it and by the
 same functions at ingestion and in the client, so that training and serving cannot
 differ. Pictures lose nothing; audio is rounded to the 16 bits that the graph reads.
-
-tensorflow-io opens s3:// and http(s):// paths. No other module names it, and it is
-imported only when needed: it brings Keras with it.
 """
 
-import contextlib
 import os
 import posixpath
-from collections.abc import Iterator
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy.typing as npt
 
-from serving import archives, dicom, pictures, s3_exit, sound
+from serving import archives, dicom, files, pictures, sound
 from serving.decoder_process import decode
 from serving.media_error import MediaError
 from serving.tensorflow_core import tensorflow
@@ -25,7 +20,6 @@ from serving.tensorflow_core import tensorflow
 __all__ = [
     "MediaError",
     "describe",
-    "open_filesystem",
     "read_media",
     "servable_audio",
     "servable_image",
@@ -37,21 +31,12 @@ MAX_PIXELS = 50_000_000
 MAX_SECONDS = 600.0
 
 
-def open_filesystem(path: str) -> None:
-    """Registers what TensorFlow needs to open `path`; free for local and gs:// paths."""
-    scheme = path.partition("://")[0] if "://" in path else ""
-    if scheme and scheme not in ("file", "gs", "ram"):
-        import tensorflow_io  # noqa: F401  importing it registers its filesystems
-    if scheme == "s3":
-        s3_exit.arrange()
-
-
 def read_media(path: str, base: str = "", max_bytes: int = MAX_BYTES) -> bytes:
     """Reads one media file.
 
     Args:
         path: a file's path, absolute or relative to `base`; `archive.zip!member`; or
-            any URL that `tf.io.gfile` opens, also as the archive.
+            any URL that `serving/files.py` opens, also as the archive.
         base: folder or URL that relative paths start from.
         max_bytes: refuse anything larger, before reading it.
 
@@ -65,17 +50,16 @@ def read_media(path: str, base: str = "", max_bytes: int = MAX_BYTES) -> bytes:
     cut = full.lower().find(".zip!")
     try:
         if cut >= 0:
-            with _os_errors(full):
-                data = archives.read_member(
-                    full[: cut + 4], full[cut + 5 :], _open, max_bytes, path
-                )
+            data = archives.read_member(
+                full[: cut + 4], full[cut + 5 :], files.open_binary, max_bytes, path
+            )
         else:
-            with _os_errors(full), _open(full) as file:
-                data = file.read(max_bytes + 1)
+            data = files.read(full, max_bytes)
     except MediaError:
         raise
     except FileNotFoundError as error:
-        raise MediaError("missing_file", f"no such file ({full})", path) from error
+        message = f"no such file ({_detail(error, full)})"
+        raise MediaError("missing_file", message, path) from error
     except (IsADirectoryError, NotADirectoryError) as error:
         raise MediaError("not_a_file", f"not a file ({full})", path) from error
     except (OSError, ValueError) as error:
@@ -88,27 +72,9 @@ def read_media(path: str, base: str = "", max_bytes: int = MAX_BYTES) -> bytes:
     return data
 
 
-def _open(path: str) -> IO[bytes]:
-    if "://" not in path:
-        return open(path, "rb")
-    open_filesystem(path)
-    file: IO[bytes] = tensorflow().io.gfile.GFile(path, "rb")
-    return file
-
-
-@contextlib.contextmanager
-def _os_errors(path: str) -> Iterator[None]:
-    """TensorFlow's file errors as Python's; local files never load TensorFlow."""
-    if "://" not in path:
-        yield
-        return
-    errors = tensorflow().errors
-    try:
-        yield
-    except errors.NotFoundError as error:
-        raise FileNotFoundError(path) from error
-    except errors.OpError as error:
-        raise OSError(error.message) from error
+def _detail(error: OSError, path: str) -> str:
+    """What a server said, where one was asked; else the whole path."""
+    return path if error.filename else str(error)
 
 
 def servable_image(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import yaml
 
+from serving import files
 from serving.prometheus_families import Family
 
 if TYPE_CHECKING:  # TensorFlow is not needed to count
@@ -26,6 +27,7 @@ CONFIG = os.path.join("assets.extra", "polymodal_config.yaml")
 MAX_CLASSES = 100
 """Classes of a head that have series of their own; those after them are `other`."""
 OTHER = "other"
+_MAX_CONFIG_BYTES = 16 * 2**20
 _SUFFIXES = ("_present", "_scores", "_classes", "_selected", "_abstained", "_embedding")
 
 Outputs = Mapping[str, "Array"]
@@ -52,14 +54,9 @@ class Head:
 
 def read_heads(path: str) -> dict[str, Head]:
     """Head name -> its classes, from the config in a SavedModel; {} without one."""
-    from serving.tensors import tf
-
     file = os.path.join(path, CONFIG)
     try:
-        if not tf.io.gfile.exists(file):
-            return {}
-        with tf.io.gfile.GFile(file) as opened:
-            config = yaml.safe_load(opened.read())
+        config = yaml.safe_load(files.read(file, _MAX_CONFIG_BYTES))
         return {
             head["name"]: Head.of(
                 [str(name) for name in head["classes"]],
@@ -68,9 +65,10 @@ def read_heads(path: str) -> dict[str, Head]:
             for head in config["heads"]
             if head.get("kind", "classification") == "classification"
         }
+    except FileNotFoundError:
+        return {}
     except (
         OSError,
-        tf.errors.OpError,
         yaml.YAMLError,
         LookupError,
         TypeError,

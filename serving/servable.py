@@ -1,13 +1,15 @@
 """One loaded version of a model: its signatures, and running them."""
 
+import contextlib
 import os
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import grpc
 import numpy as np
 
-from serving import tensors
+from serving import files, tensors
 from serving.graph_errors import asserted_words, safe_text
 from serving.graph_function import Cancellation, GraphFunction
 from serving.status import ServingError
@@ -50,7 +52,11 @@ class Servable:
         self.path = path
         self.tags = tuple(tags)
         load_text_ops()
-        graphs = loader_impl.parse_saved_model(path).meta_graphs
+        # Assets are read when the graph first needs them: the copy lives as long.
+        stack = contextlib.ExitStack()
+        weakref.finalize(self, stack.close)
+        self._folder = stack.enter_context(files.local_folder(path))
+        graphs = loader_impl.parse_saved_model(self._folder).meta_graphs
         graph = next(
             (g for g in graphs if set(g.meta_info_def.tags) == set(tags)), None
         )
@@ -61,7 +67,7 @@ class Servable:
             )
         self.signature_defs: dict[str, Any] = dict(graph.signature_def)
         self._words = asserted_words(graph.graph_def.library.function)
-        self._loaded = tf.saved_model.load(path, tags=list(tags))
+        self._loaded = tf.saved_model.load(self._folder, tags=list(tags))
         self._functions = {
             key: GraphFunction(function)
             for key, function in self._loaded.signatures.items()
@@ -199,7 +205,7 @@ class Servable:
         """The `PredictionLog` protos that came with the model, if any."""
         from tensorflow_serving.apis import prediction_log_pb2
 
-        path = os.path.join(self.path, WARMUP_FILE)
+        path = os.path.join(self._folder, WARMUP_FILE)
         if tf.io.gfile.exists(path):
             for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
                 yield prediction_log_pb2.PredictionLog.FromString(record)

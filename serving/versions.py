@@ -16,7 +16,6 @@ from serving import loading, memory
 from serving.metrics import Metrics
 from serving.servable import Servable
 from serving.status import ServingError
-from serving.tensors import tf
 from serving.version_files import find_versions, fingerprint
 from serving.version_state import (
     LoadPolicy,
@@ -181,7 +180,7 @@ class ModelVersions:
             return
         try:
             found = find_versions(base_path)
-        except (OSError, tf.errors.OpError) as error:
+        except OSError as error:
             # What serves goes on: a lost mount must not unload a model.
             self._warn(f"model {self.name}: cannot read its versions: {error}")
             return
@@ -224,9 +223,9 @@ class ModelVersions:
                 return
             # One that still drains is loaded once that is over.
             if one.state not in (State.AVAILABLE, State.UNLOADING):
-                files = fingerprint(one.path)
-                if one.due(files, time.monotonic()):
-                    one.tried_files = files
+                content = fingerprint(one.path)
+                if one.due(content, time.monotonic()):
+                    one.tried_files = content
                     self._load(one)
 
     def _load(self, one: Version) -> None:

@@ -19,6 +19,8 @@ from pipeline.deploy.plan import DeployError
 
 SERVER_NEEDS = (
     "aiohttp",
+    "boto3",
+    "botocore",
     "grpcio",
     "grpcio-health-checking",
     "grpcio-reflection",
@@ -35,11 +37,13 @@ SERVER_NEEDS = (
     "pylibjpeg-openjpeg",
     "python-gdcm",
     "pyyaml",
+    "requests",
     "soundfile",
     "tensorflow",
     "tensorflow-io",
     "tensorflow-serving-api",
     "tensorflow-text",
+    "urllib3",
     "uvloop",
 )
 """Distributions that the server's modules import, and pydicom's decoders, which it looks
