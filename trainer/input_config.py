@@ -135,7 +135,7 @@ class ImagesInput:
 
 @dataclass(frozen=True)
 class AudioInput:
-    """A sound: WAV, or FLAC, MP3, OGG transcoded on the way in."""
+    """A sound: 16-bit WAV, or whatever libsndfile reads, transcoded on the way in."""
 
     name: str = required("Name of the input in requests and answers.")
     modality: Literal["audio"] = "audio"
