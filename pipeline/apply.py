@@ -59,8 +59,9 @@ def evaluate(
         split: only the rows of this split; None = all rows.
 
     Returns:
-        `examples`, `quarantined`, `metrics`, `metrics_by_inputs`,
-        `metrics_by_slices`, `against_constant`, `value`, `calibration`: see `pipeline.judging.judge`.
+        `examples`, `quarantined`, `metrics`, `metrics_by_inputs`, `metrics_by_slices`,
+        `per_class`, `against_constant`, `value`, `calibration`: see
+        `pipeline.judging.judge`.
 
     Raises:
         ModelError: no such model, or no row to judge on.
@@ -94,6 +95,7 @@ def evaluate(
         "metrics_by_inputs": report["metrics_by_inputs"],
         "metrics_by_slices": report["metrics_by_slices"],
         "against_constant": report["against_constant"],
+        "per_class": report["per_class"],
         "value": report["value"],
         "calibration": report["calibration"],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from trainer.config import (
@@ -35,8 +36,13 @@ _NATIVE = {
 others are of `whole_split`."""
 
 
-def tfma_metrics(head: HeadConfig) -> dict[str, Any]:
-    """The metrics that thresholds may name -> TFMA's config of each."""
+def tfma_metrics(head: HeadConfig, named: Collection[str] = ()) -> dict[str, Any]:
+    """The metrics that thresholds may name -> TFMA's config of each.
+
+    Args:
+        named: metrics of single classes that thresholds do name: of a thousand classes
+            there are three thousand, and the others are not computed.
+    """
     import json
 
     import tensorflow_model_analysis as tfma
@@ -45,30 +51,31 @@ def tfma_metrics(head: HeadConfig) -> dict[str, Any]:
     from pipeline.whole_split import WholeSplit, head_json
 
     # The cache compares this config: new code, another judgement.
-    code = code_version(WholeSplit.__module__)
+    code = {"code": code_version(WholeSplit.__module__)}
     several = isinstance(head, ClassificationHead) and head.multi_label
     native = _NATIVE.get("multi_label" if several else head.kind, {})
-    return {
-        name: (
-            tfma.MetricConfig(
-                class_name=native[name], config=json.dumps({"name": name})
-            )
-            if name in native
-            else tfma.MetricConfig(
-                class_name=WholeSplit.__name__,
-                module=WholeSplit.__module__,
-                config=json.dumps(
-                    {"name": name, "head": head_json(head), "code": code}
-                ),
-            )
+    out = {
+        name: tfma.MetricConfig(
+            class_name=class_name, config=json.dumps({"name": name})
         )
-        for name in directions(head)
+        for name, class_name in native.items()
     }
+    one = HEADS[head.kind](head)
+    single = [name for name in one.class_directions if name in named]
+    gathered = [name for name in (*one.directions, *single) if name not in native]
+    for name in gathered:
+        chosen = {"name": name, "head": head_json(head), "names": gathered} | code
+        out[name] = tfma.MetricConfig(
+            class_name=WholeSplit.__name__,
+            module=WholeSplit.__module__,
+            config=json.dumps(chosen, ensure_ascii=False),
+        )
+    return out
 
 
 def directions(head: HeadConfig) -> dict[str, bool]:
     """The metrics that thresholds may name -> whether higher is better."""
-    return HEADS[head.kind](head).directions
+    return HEADS[head.kind](head).named_directions
 
 
 def thresholds(config: Config) -> list[Threshold]:
@@ -78,7 +85,7 @@ def thresholds(config: Config) -> list[Threshold]:
     """
     if config.evaluation.thresholds:
         return list(config.evaluation.thresholds)
-    metric = next(iter(directions(config.heads[0])))
+    metric = next(iter(HEADS[config.heads[0].kind](config.heads[0]).directions))
     return [
         Threshold(metric=metric, max_worsening=DEFAULT_WORSENING, beyond_noise=True)
     ]
@@ -125,7 +132,7 @@ def eval_config(config: Config) -> Any:
             spec.example_weight_keys[key] = weight_key(head.name)
         metrics = [
             _with_thresholds(config, head, name, metric)
-            for name, metric in tfma_metrics(head).items()
+            for name, metric in tfma_metrics(head, _named(config, head)).items()
         ]
         metrics += _gains(config, head)
         metrics.append(tfma.MetricConfig(class_name="ExampleCount"))
@@ -155,27 +162,28 @@ def _output_name(head: HeadConfig) -> str:
 
 def check_thresholds(config: Config) -> None:
     """Raises ConfigError for a threshold on a metric that its head does not have."""
+    problems = []
     for threshold in thresholds(config):
-        head = config.head(threshold.head)
-        known = directions(head)
-        if threshold.metric not in known:
-            raise ConfigError(
-                "config",
-                [
-                    f"evaluation.thresholds: head {head.name!r} is judged by"
-                    f" {', '.join(known)}. Received: {threshold.metric!r}"
-                ],
+        head = HEADS[config.head(threshold.head).kind](config.head(threshold.head))
+        if lacking := head.metric_problem(threshold.metric):
+            problems.append(f"evaluation.thresholds: {lacking}")
+        elif threshold.beyond_noise and threshold.metric not in head.row_metrics:
+            problems.append(
+                "evaluation.thresholds: beyond_noise draws rows anew and knows"
+                f" {', '.join(head.row_metrics)} of head {head.name!r}, not"
+                f" {threshold.metric!r}: remove beyond_noise, or take one of them."
             )
-        rows = HEADS[head.kind](head).row_metrics
-        if threshold.beyond_noise and threshold.metric not in rows:
-            raise ConfigError(
-                "config",
-                [
-                    f"evaluation.thresholds: beyond_noise draws rows anew and knows"
-                    f" {', '.join(rows)} of head {head.name!r}, not"
-                    f" {threshold.metric!r}: remove beyond_noise, or take one of them."
-                ],
-            )
+    if problems:
+        raise ConfigError("config", problems)
+
+
+def _named(config: Config, head: HeadConfig) -> set[str]:
+    """Metrics that thresholds name of that head."""
+    return {
+        threshold.metric
+        for threshold in thresholds(config)
+        if config.head(threshold.head).name == head.name
+    }
 
 
 def _gains(config: Config, head: HeadConfig) -> list[Any]:

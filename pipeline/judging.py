@@ -43,7 +43,8 @@ def judge(
         `against_constant` (one entry a head, see `AgainstConstant.plain`), `value`
         (one entry a head, see `pipeline.value.Value.plain`), `calibration` (see
         `pipeline.calibration_report`) and `confusion` (head -> `classes` and `matrix`,
-        true classes downwards). A subset's metrics are those on the labelled rows where at least one of its inputs is present, and
+        true classes downwards) and `per_class` (head -> class -> `examples` that have
+        it, `precision`, `recall`, `f1`, with all inputs). A subset's metrics are those on the labelled rows where at least one of its inputs is present, and
         each entry counts these `examples`; `value` compares subsets on the same rows.
         With one head the metrics stand alone, with several each is called HEAD/METRIC.
     """
@@ -63,7 +64,17 @@ def judge(
         "value": [one.plain() for one in values if one is not None],
         "calibration": calibration_report(judged, calibration or {}),
         "confusion": dict(_confusions(judged)),
+        "per_class": dict(_per_class(judged)),
     }
+
+
+def _per_class(judged: Judge) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Of each head with classes, with all inputs."""
+    for head in judged.heads:
+        one = judged.answered[judged.everything].get(head.name)
+        found = head.class_metrics(one.labels, one.answers) if one else {}
+        if found:
+            yield head.name, found
 
 
 def _confusions(judged: Judge) -> Iterator[tuple[str, dict[str, Any]]]:

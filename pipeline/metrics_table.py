@@ -7,6 +7,9 @@ from typing import Any
 
 _MAX_COLUMNS = 4
 """Metrics side by side: with the inputs' names before them, 80 characters hold no more."""
+_CLASS_COLUMNS = ("examples", "precision", "recall", "f1")
+MAX_CLASSES = 20
+"""Classes that a terminal is given; `summary.json` has all of them."""
 
 
 def metrics_tables(
@@ -39,6 +42,44 @@ def metrics_tables(
         for start in range(0, len(names), _MAX_COLUMNS):
             some = names[start : start + _MAX_COLUMNS]
             yield _a_column_each(title, by, some, judged)
+
+
+def class_rows(found: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
+    """Class, examples, precision, recall and F1, the classes with least recall first.
+
+    Args:
+        found: class -> what `Head.class_metrics` gives. A class that no row has is left
+            out, unless it was answered.
+    """
+    rows = [
+        [name, *(one.get(key) for key in _CLASS_COLUMNS)]
+        for name, one in found.items()
+        if "f1" in one
+    ]
+    return sorted(rows, key=lambda row: 2.0 if row[3] is None else row[3])
+
+
+def class_tables(per_class: Mapping[str, Mapping[str, Any]]) -> Iterator[Any]:
+    """One rich table for each head with classes; of many classes, the worst ones.
+
+    Args:
+        per_class: head -> class -> its metrics.
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    for head, found in per_class.items():
+        rows = class_rows(found)
+        title = f"{head}: each class, the least found first"
+        if len(rows) > MAX_CLASSES:
+            title += f"; {MAX_CLASSES} of {len(rows)}"
+        table = Table(title=escape(title))
+        table.add_column("class", overflow="fold")
+        for name in _CLASS_COLUMNS:
+            table.add_column(name, justify="right")
+        for name, examples, *measures in rows[:MAX_CLASSES]:
+            table.add_row(escape(name), str(examples), *map(_shown, measures))
+        yield table
 
 
 def _a_column_each(

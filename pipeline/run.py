@@ -37,7 +37,8 @@ def run(
         `baseline` (what `polymodal monitor` compares with, or None),
         `integrity` (what was found in the data before anything was trained),
         `examples` (read, written, quarantined), `metrics`, `metrics_by_inputs`,
-        `metrics_by_slices`, `against_constant`, `value` and `calibration` (see `pipeline.judging.judge`), `comparison` (see
+        `metrics_by_slices`, `per_class`, `against_constant`, `value` and `calibration`
+        (see `pipeline.judging.judge`), `comparison` (see
         `pipeline.comparison.compare`, or None), `report` (the page with all of it),
         `seconds` (component -> seconds).
 
@@ -113,6 +114,7 @@ def _run(
         "metrics_by_inputs": report["metrics_by_inputs"],
         "metrics_by_slices": report["metrics_by_slices"],
         "against_constant": against,
+        "per_class": report["per_class"],
         "value": report["value"],
         "calibration": report["calibration"],
         "comparison": comparison,

@@ -1,4 +1,4 @@
-"""What is wrong with `evaluation.thresholds`, found before anything is trained."""
+"""What is wrong with `evaluation.thresholds` and `training.monitor`, found before training."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ _FROM_MINUS_1 = ("quadratic_weighted_kappa",)
 
 
 def threshold_problems(config: Config) -> Iterator[str]:
-    """Every threshold's metric that its head does not have, and bounds out of range.
+    """Metrics that no head has, in thresholds and in `monitor`; bounds out of range.
 
-    Nothing is imported where no threshold is given: which metrics a head has is known to
-    its class alone, and with it Keras comes.
+    Nothing is imported where no metric is named: which ones a head has is known to its
+    class alone, and with it Keras comes.
     """
+    stages = config.resolved_stages()
+    if any(one.training.monitor is not None for one in stages):
+        from trainer.monitor import monitor_problems
+
+        yield from monitor_problems(config)
     if not config.evaluation.thresholds:
         return
     from pipeline.evaluation import check_thresholds

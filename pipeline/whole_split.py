@@ -34,18 +34,20 @@ class WholeSplit(tfma.metrics.Metric):
 
     Args:
         head: the head's config, from `head_json`.
-        name: the metric, one of the head's `directions`; also its name in TFMA.
+        name: the metric, one of the head's `named_directions`; also its name in TFMA.
+        names: all metrics of that head that are gathered, this one among them.
         code: version of the code that computes it, for the pipeline's cache alone.
     """
 
-    def __init__(self, head: str, name: str, code: str = "") -> None:
+    def __init__(self, head: str, name: str, names: list[str], code: str = "") -> None:
         del code
-        super().__init__(_computations, head=head, name=name)
+        super().__init__(_computations, head=head, name=name, names=names)
 
 
 def _computations(
     head: str,
     name: str,
+    names: list[str],
     eval_config: Any = None,
     model_names: Iterable[str] | None = None,
     output_names: Iterable[str] | None = None,
@@ -62,7 +64,7 @@ def _computations(
                     output_name=output,
                     example_weighted=example_weighted,
                 )
-                for metric in _head(head).directions
+                for metric in names
             }
             gathered = _Metrics(head, model, keys)
             # Without a label there is no feature to look at; an empty list means all.
@@ -156,7 +158,8 @@ class _Metrics(Gather):
         found = {}
         if rows:
             labels = [label for label, _, _ in rows]
-            found = self._head.metrics(labels, self.answers(rows, self._models[0]))
+            answers = self.answers(rows, self._models[0])
+            found = self._head.named_metrics(labels, answers)
         return {key: found.get(m, float("nan")) for m, key in self._keys.items()}
 
 

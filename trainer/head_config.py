@@ -173,6 +173,11 @@ class RankingHead:
         " itself, for counts and prices.",
     )
     top_k: tuple[int, ...] = option((10,), "NDCG is judged on so many first places.")
+    relevant_from: float | None = option(
+        None,
+        "Least relevance of a row that answers the query, above 0, such as 4 of 5 stars:"
+        " what MRR looks for; null = no MRR.",
+    )
     weight: float = option(1.0, "Weight of this head among the heads.")
     auxiliary_weight: float = option(
         0.0, "Weight of the loss of one extra linear head per input; not answered."
@@ -183,7 +188,7 @@ class RankingHead:
 
     def problems(self) -> Iterator[str]:
         yield from _head_problems(self)
-        yield from positive(self, "top_k")
+        yield from positive(self, "top_k", "relevant_from")
         if not self.top_k or len(set(self.top_k)) != len(self.top_k):
             yield "top_k: need at least one number, each once."
 

@@ -30,6 +30,7 @@ from trainer.dataset import steps_per_epoch
 from trainer.learner import Learner
 from trainer.modalities import Resources
 from trainer.model import Network, build_model, build_network
+from trainer.monitor import MonitoredMetric, monitored
 from trainer.optimizer import GroupedAdamW, freeze, make_optimizer
 from trainer.transfer import Transferred, restore
 
@@ -80,15 +81,15 @@ def train(
 
     Args:
         train_data: batches `(x, y)` of one epoch.
-        selection_data: what early stopping and the best epoch look at; None keeps
-            the last epoch.
+        selection_data: what early stopping and the best epoch look at, see
+            `trainer.monitor`; None keeps the last epoch.
         train_examples: rows of one epoch; sets the schedule's length.
         work_dir: where the backup lives until the run has ended well.
         log_dir: TensorBoard's directory.
         stage: which weights move, and how far; None = all of them.
         base: what the weights start from, see `trainer.transfer`; None = at random.
         devices: for MirroredStrategy; None = all GPUs.
-        say: gets one line per epoch.
+        say: gets one line per epoch, and which of them was kept.
     """
     one = config.training
     keras.utils.set_random_seed(config.seed)
@@ -135,15 +136,26 @@ def train(
             callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
         best = None
         if selection_data is not None:
+            watched = monitored(config)
+            measured: list[MonitoredMetric] = []
+            if watched.head is not None:
+                measured.append(MonitoredMetric(watched, resources, selection_data))
+
+            def judge() -> float:
+                found = learner.evaluate(
+                    selection_data, callbacks=measured, verbose=0, return_dict=True
+                )
+                return measured[0].value if measured else found["loss"]
+
             best = BestWeights(
                 work_dir,
                 one.early_stopping_patience,
                 keep=one.soup,
-                judge=lambda: learner.evaluate(
-                    selection_data, verbose=0, return_dict=True
-                )["loss"],
+                judge=judge,
+                monitor=f"val_{watched.name}",
+                higher=watched.higher,
             )
-            callbacks.append(best)
+            callbacks = [*measured, *callbacks, best]
         with warnings.catch_warnings():
             # A stage's objectives need not move every weight: pre-training has no use
             # for the heads.
@@ -157,6 +169,11 @@ def train(
                 shuffle=False,
                 verbose=0,
             )
+        epochs = resumed + len(history.epoch)
+        if best is None:
+            say(f"kept the last epoch, {epochs}: there is no selection split")
+        else:
+            say(best.says(epochs))
         _draw(config, model, selection_data or train_data, log_dir)
         _write_graph(model, log_dir)
         # Outside of any strategy, with plain variables: what exports and compares. In

@@ -46,8 +46,8 @@ class TrainingConfig:
     )
     soup: int = option(
         1,
-        "How many of the best epochs may be averaged, each only if the selection loss"
-        " falls by it (greedy soup, Wortsman et al. 2022); 1 = the best one alone.",
+        "How many of the best epochs may be averaged, each only if `monitor` gets better"
+        " by it (greedy soup, Wortsman et al. 2022); 1 = the best one alone.",
     )
     parameter_groups: tuple[ParameterGroup, ...] = option(
         (), "Own learning rates and freezing; the last match wins."
@@ -70,9 +70,16 @@ class TrainingConfig:
     jit_compile: bool = option(
         False, "XLA: slower to start, faster on GPUs; off suits a CPU."
     )
+    monitor: str | None = option(
+        None,
+        "What early stopping, the best epoch and the soup look at on the selection"
+        " split: a metric of the first head, such as balanced_accuracy, or HEAD/METRIC,"
+        " any that thresholds know; null = the loss. A stage that teaches no head looks"
+        " at its loss.",
+    )
     early_stopping_patience: int | None = option(
         10,
-        "Epochs without a better selection loss before stopping; null = never. Under a"
+        "Epochs without a better value of `monitor` before stopping; null = never. Under a"
         " cosine decay the best epochs come late: patience must bridge the noise.",
     )
     shuffle_buffer: int = option(
@@ -100,8 +107,11 @@ class Threshold:
     """A condition for the blessing."""
 
     metric: str = required(
-        "accuracy or log_loss (classification); mae or rmse (regression); accuracy, mae,"
-        " quadratic_weighted_kappa or log_loss (ordinal); ndcg_at_K or mrr (ranking);"
+        "accuracy, log_loss, balanced_accuracy, macro_recall, macro_f1 or auc"
+        " (classification); mae or rmse (regression); accuracy, mae,"
+        " quadratic_weighted_kappa, log_loss, balanced_accuracy, macro_recall or"
+        " macro_f1 (ordinal); precision_of_CLASS, recall_of_CLASS or f1_of_CLASS of one"
+        " class (both); ndcg_at_K, or mrr with `relevant_from` (ranking);"
         " vqa_accuracy; recall_at_1, recall_at_5, recall_at_10 or median_rank, each also"
         " with _A_to_B behind it (retrieval)."
     )

@@ -186,6 +186,34 @@ def test_thresholds_hold_for_the_heads_own_metrics(name: str) -> None:
             check_thresholds(config)
 
 
+def test_thresholds_of_single_classes_and_of_means_over_them() -> None:
+    wanted = ("recall_of_a", "balanced_accuracy", "accuracy")
+    bounds = tuple(Threshold(metric=m, head="kind", minimum=0.5) for m in wanted)
+    bounds += (Threshold(metric="f1_of_c", head="several", minimum=0.5),)
+    config = head_cases.config(evaluation=EvaluationConfig(bounds))
+    check_thresholds(config)
+    found = {
+        (spec.output_names[0], json.loads(one.config)["name"]): one.class_name
+        for spec in eval_config(config).metrics_specs
+        for one in spec.metrics
+        if one.per_slice_thresholds and one.class_name != "GainBeyondNoise"
+    }
+    assert found == {
+        ("kind_scores", "recall_of_a"): "WholeSplit",
+        ("kind_scores", "balanced_accuracy"): "WholeSplit",
+        ("kind_scores", "accuracy"): "SparseCategoricalAccuracy",
+        ("several_scores", "f1_of_c"): "WholeSplit",
+    }
+    # Only classes that a threshold names are computed beside the means.
+    names = [
+        json.loads(one.config)["name"]
+        for spec in eval_config(config).metrics_specs
+        for one in spec.metrics
+        if one.config
+    ]
+    assert [name for name in names if "_of_" in name] == ["recall_of_a", "f1_of_c"]
+
+
 def test_the_first_metric_may_not_worsen_by_default() -> None:
     for kind, one in CASES.items():
         config = head_cases.config(heads=(one,))
@@ -303,7 +331,11 @@ def test_tfma_judges_as_the_summary_does(
     from pipeline.pipeline import BEAM_ARGS
 
     # Without a baseline to be compared with, TFMA takes no change thresholds.
-    bound = EvaluationConfig((Threshold(metric="accuracy", minimum=0.0),))
+    bounds = [Threshold(metric="accuracy", minimum=0.0)]
+    for name in ("kind", "several", "grade"):
+        single = "recall_of_low" if name == "grade" else "recall_of_a"
+        bounds.append(Threshold(metric=single, head=name, minimum=0.0))
+    bound = EvaluationConfig(tuple(bounds))
     config = eval_config(head_cases.config(evaluation=bound))
     data = str(tmp_path / "rows.gz")
     with tf.io.TFRecordWriter(data, "GZIP") as writer:
@@ -320,9 +352,16 @@ def test_tfma_judges_as_the_summary_does(
     )
     result = tfma.load_eval_result(out)
     whole = dict(result.slicing_metrics)[()]
+    judged: list[str] = []
     for name in NAMES:
         output = next(key for key in (f"{name}_scores", name) if key in whole)
         found = {k: v.get("doubleValue") for k, v in whole[output][""].items()}
         for metric in head_of(name).directions:
             wanted = report["metrics"][f"{name}/{metric}"]
             assert found[metric] == pytest.approx(wanted, abs=1e-5), (name, metric)
+        for key, value in found.items():
+            if "recall_of_" in key:
+                single = report["per_class"][name][key.removeprefix("recall_of_")]
+                assert value == pytest.approx(single["recall"], abs=1e-5)
+                judged.append(name)
+    assert judged == ["kind", "several", "grade"]

@@ -198,6 +198,22 @@ def test_thresholds_are_checked_with_and_without_a_manifest(
         assert "1 problem to correct" in told
 
 
+def test_what_early_stopping_looks_at_is_checked(tmp_path: Path) -> None:
+    good = {"metric": "recall_of_a", "minimum": 0.5}
+    for monitor, wanted in (("balanced_acc", 2), ("balanced_accuracy", 0)):
+        config = written(
+            tmp_path,
+            training={"monitor": monitor},
+            evaluation={"thresholds": [good, {"metric": "auc", "minimum": 0.5}]},
+        )
+        status, output = asked(config)
+        assert status == wanted
+        told = " ".join(output.split())
+        problem = "Did you mean 'balanced_accuracy'? Received: 'balanced_acc'"
+        assert (problem in told) is (wanted == 2)
+        assert ("1 problem to correct" in told) is (wanted == 2)
+
+
 def test_every_wrong_threshold_is_told_and_a_turned_one_is_a_warning(
     tmp_path: Path,
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.metrics_table import metrics_tables
+from pipeline.metrics_table import MAX_CLASSES, class_tables, metrics_tables
 
 
 def drawn(by_inputs: dict[str, dict[str, Any]]) -> list[list[list[str]]]:
@@ -68,3 +68,31 @@ def test_they_fit_into_eighty_characters() -> None:
 
 def test_nothing_judged_is_no_table() -> None:
     assert drawn({"a": {"examples": 0}}) == []
+
+
+def test_each_class_has_a_row_the_least_found_first() -> None:
+    found = {
+        "cat": {"examples": 4, "precision": 1.0, "recall": 0.75, "f1": 0.8571},
+        "[dog]": {"examples": 6, "precision": 0.5, "recall": 0.25, "f1": 0.3333},
+        "owl": {"examples": 0},
+        "eel": {"examples": 0, "precision": 0.0, "f1": 0.0},
+    }
+    (table,) = class_tables({"label": found})
+    assert table.title == "label: each class, the least found first"
+    columns = [[str(c.header), *map(str, c.cells)] for c in table.columns]
+    assert [list(row) for row in zip(*columns, strict=True)] == [
+        ["class", "examples", "precision", "recall", "f1"],
+        ["\\[dog]", "6", "0.5000", "0.2500", "0.3333"],
+        ["cat", "4", "1.0000", "0.7500", "0.8571"],
+        ["eel", "0", "0.0000", "-", "0.0000"],
+    ]
+
+
+def test_of_many_classes_the_worst_are_shown() -> None:
+    found = {
+        f"c{i}": {"examples": 1, "precision": 1.0, "recall": i / 50, "f1": 1.0}
+        for i in range(50)
+    }
+    (table,) = class_tables({"label": found})
+    assert table.title.endswith("first; 20 of 50")
+    assert list(table.columns[0].cells) == [f"c{i}" for i in range(MAX_CLASSES)]

@@ -18,7 +18,9 @@ CASES: dict[str, c.HeadConfig] = {
     ),
     "regression": c.RegressionHead("number", allow_missing=True),
     "ordinal": c.OrdinalHead("grade", ("low", "mid", "high"), allow_missing=True),
-    "ranking": c.RankingHead("rank", group="query", top_k=(2,), allow_missing=True),
+    "ranking": c.RankingHead(
+        "rank", group="query", top_k=(2,), relevant_from=1.0, allow_missing=True
+    ),
     "vqa": c.VqaHead(
         "answer", question="note", max_answers=2, annotators=4, top_k=2,
         allow_missing=True,

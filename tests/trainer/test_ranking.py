@@ -111,7 +111,8 @@ def test_labels_hash_the_group_and_keep_the_number() -> None:
 
 
 def metrics(labels: list[Any], scores: list[float], **changes: Any) -> dict[str, float]:
-    return head(**changes).metrics(labels, {"y": np.array(scores)})
+    one = head(**{"relevant_from": 1.0, **changes})
+    return one.metrics(labels, {"y": np.array(scores)})
 
 
 ONE = [("q", 3.0), ("q", 2.0), ("q", 0.0), ("q", 1.0)]
@@ -149,6 +150,29 @@ def test_equal_scores_are_no_order() -> None:
     assert got["mrr"] == pytest.approx(1 / 3)
     mean = (1 + 1 / math.log2(3) + 1 / math.log2(4)) / 3
     assert got["ndcg_at_10"] == pytest.approx(mean)
+
+
+def test_mrr_looks_for_rows_from_the_stated_relevance_on() -> None:
+    # Stars of two lists; the scores' order is 3, 5, 1 stars and 4, 1.
+    stars = [("a", 5.0), ("a", 3.0), ("a", 1.0), ("b", 1.0), ("b", 4.0)]
+    scores = [2.0, 3.0, 1.0, 1.0, 2.0]
+    wanted = {1.0: (1 + 1) / 2, 4.0: (1 / 2 + 1) / 2, 5.0: 1 / 2}
+    for least, value in wanted.items():
+        got = metrics(stars, scores, relevant_from=least)
+        assert got["mrr"] == pytest.approx(value), least
+    # No list has one; NDCG needs no such line.
+    assert set(metrics(stars, scores, relevant_from=6.0)) == {"ndcg_at_10"}
+    assert set(metrics(stars, scores, relevant_from=None)) == {"ndcg_at_10"}
+
+
+def test_mrr_is_named_only_where_its_relevance_is_stated() -> None:
+    assert head(relevant_from=4.0).metric_problem("mrr") is None
+    assert head().metric_problem("mrr") == (
+        "head 'y': mrr needs heads[y].relevant_from, the least relevance of a row that"
+        " answers the query."
+    )
+    (said,) = RankingHead("y", group="query", relevant_from=0.0).problems()
+    assert said == "relevant_from: must be above 0. Received: 0.0"
 
 
 def test_shown_while_training() -> None:

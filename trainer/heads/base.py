@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import keras
 import numpy as np
@@ -14,6 +14,7 @@ from keras import ops
 from trainer.config import HeadConfig
 from trainer.features import EMBEDDING, weight_key
 from trainer.modalities.base import Resources, Tensors
+from trainer.schema import nearest
 
 H = TypeVar("H", bound=HeadConfig)
 Labels = Sequence[Any] | np.ndarray
@@ -25,6 +26,8 @@ class Head(ABC, Generic[H]):
 
     size: int
     """Width of the logits, where the config alone tells it."""
+    probabilities: ClassVar[bool] = False
+    """Whether `H_scores` are probabilities of all classes: see `scores`."""
 
     def __init__(self, config: H) -> None:
         self.config = config
@@ -90,6 +93,25 @@ class Head(ABC, Generic[H]):
     def answers(self, logits: tf.Tensor, resources: Resources) -> dict[str, tf.Tensor]:
         """Logits -> what the serving signatures return for this head."""
 
+    def scores(self, logits: Any) -> Any:
+        """Logits -> `H_scores` alone, float32 [batch, classes].
+
+        Of heads with `probabilities` only, as is `rescaled`.
+        """
+        raise NotImplementedError(f"head {self.name}: has no probabilities")
+
+    def rescaled(self, scores: np.ndarray, factors: np.ndarray) -> np.ndarray:
+        """`H_scores` as they were had the logits been multiplied: `scores` inverted.
+
+        Args:
+            scores: float [rows, classes].
+            factors: float [rows].
+
+        Returns:
+            float64 [rows, classes].
+        """
+        raise NotImplementedError(f"head {self.name}: has no probabilities")
+
     @property
     @abstractmethod
     def judged(self) -> tuple[str, ...]:
@@ -98,7 +120,7 @@ class Head(ABC, Generic[H]):
     @property
     @abstractmethod
     def directions(self) -> dict[str, bool]:
-        """Metrics that thresholds may name -> whether higher is better.
+        """Metrics of all rows that may be named -> whether higher is better.
 
         The first one is the head's main metric, unless the config's thresholds name
         another: what a model may not worsen by where no threshold is given, what it is
@@ -115,6 +137,29 @@ class Head(ABC, Generic[H]):
         """Those of `directions` that `row_scores` gives row by row; the first one is."""
         return (next(iter(self.directions)),)
 
+    @property
+    def class_directions(self) -> dict[str, bool]:
+        """Metrics of single classes that may be named -> whether higher is better."""
+        return {}
+
+    @property
+    def named_directions(self) -> dict[str, bool]:
+        """What thresholds and `training.monitor` may name -> higher is better."""
+        return {**self.directions, **self.class_directions}
+
+    def metric_problem(self, metric: str) -> str | None:
+        """Why a metric cannot be named of this head; None where it can."""
+        if metric in self.named_directions:
+            return None
+        known = list(self.directions)
+        if self.class_directions:
+            known += [f"{one}_of_CLASS" for one in ("precision", "recall", "f1")]
+        hint = nearest(metric, tuple(self.named_directions))
+        return (
+            f"head {self.name!r} is judged by {', '.join(known)}.{hint}"
+            f" Received: {metric!r}"
+        )
+
     def judged_label(self, labels: Mapping[str, Any]) -> Any | None:
         """One row's stored labels -> an element of what `metrics` takes.
 
@@ -126,6 +171,19 @@ class Head(ABC, Generic[H]):
         """
         return labels.get(self.name)
 
+    def batch_labels(self, labels: Tensors, resources: Resources) -> list[Any]:
+        """What `label` gave for a batch -> elements of what `metrics` takes.
+
+        Args:
+            labels: by `label_keys`, [batch, ...].
+
+        Returns:
+            [batch]; None where a row cannot judge this head.
+        """
+        known = np.asarray(labels[self.weight]) > 0
+        found = np.asarray(labels[self.name])
+        return [one if there else None for one, there in zip(found, known, strict=True)]
+
     @abstractmethod
     def metrics(
         self, labels: Labels, answers: dict[str, np.ndarray]
@@ -136,6 +194,24 @@ class Head(ABC, Generic[H]):
             labels: of `judged_label`.
             answers: those of `judged`, an array [rows, ...] each; texts as str.
         """
+
+    def class_metrics(
+        self, labels: Labels, answers: dict[str, np.ndarray]
+    ) -> dict[str, dict[str, float]]:
+        """Class -> `examples` that have it, `precision`, `recall` and `f1`.
+
+        Empty for a head without classes; arguments as of `metrics`.
+        """
+        return {}
+
+    def named_metrics(
+        self, labels: Labels, answers: dict[str, np.ndarray]
+    ) -> dict[str, float]:
+        """Those of `named_directions` that these rows can judge."""
+        found = self.metrics(labels, answers)
+        for name, one in self.class_metrics(labels, answers).items():
+            found |= {f"{measure}_of_{name}": value for measure, value in one.items()}
+        return {k: v for k, v in found.items() if k in self.named_directions}
 
     @abstractmethod
     def row_scores(

@@ -7,10 +7,17 @@ from typing import Any
 
 import keras
 import numpy as np
+import scipy.special
 import tensorflow as tf
 from keras import ops
 
 from trainer.config import ClassificationHead
+from trainer.heads._class_metrics import (
+    MEAN_DIRECTIONS,
+    class_directions,
+    class_metrics,
+    mean_metrics,
+)
 from trainer.heads._classes import (
     class_index,
     judged_class,
@@ -21,6 +28,8 @@ from trainer.heads.base import Labels, PointwiseHead
 from trainer.modalities.base import Resources, Tensors
 
 _THRESHOLD = 0.5
+_LEAST = 1e-30
+"""A score of 0 has no logarithm."""
 
 
 class Classification(PointwiseHead[ClassificationHead]):
@@ -31,6 +40,8 @@ class Classification(PointwiseHead[ClassificationHead]):
     shape; multi-label also `H_selected` bool of the same shape. See `trainer.answers`
     for what is done before and after.
     """
+
+    probabilities = True
 
     def __init__(self, config: ClassificationHead) -> None:
         super().__init__(config)
@@ -116,14 +127,13 @@ class Classification(PointwiseHead[ClassificationHead]):
     def answers(self, logits: tf.Tensor, resources: Resources) -> dict[str, tf.Tensor]:
         classes = tf.constant(self.config.classes)
         names = tf.tile(classes[None], [tf.shape(logits)[0], 1])
+        scores = self.scores(logits)
         if not self.config.multi_label:
-            scores = tf.nn.softmax(logits)
             return {
                 self.name: tf.gather(classes, tf.argmax(logits, axis=-1)),
                 f"{self.name}_scores": scores,
                 f"{self.name}_classes": names,
             }
-        scores = tf.nn.sigmoid(logits)
         selected = scores > _THRESHOLD
         chosen = tf.ragged.boolean_mask(names, selected)
         return {
@@ -135,13 +145,31 @@ class Classification(PointwiseHead[ClassificationHead]):
             f"{self.name}_selected": selected,
         }
 
+    def scores(self, logits: Any) -> Any:
+        if self.config.multi_label:
+            return tf.nn.sigmoid(logits)
+        return tf.nn.softmax(logits)
+
+    def rescaled(self, scores: np.ndarray, factors: np.ndarray) -> np.ndarray:
+        """softmax(z) = p gives z = log p + a constant; sigmoid, z = log(p / (1 - p))."""
+        scores = np.clip(scores.astype(np.float64), _LEAST, 1.0)
+        logits = np.log(scores)
+        if self.config.multi_label:
+            logits -= np.log(np.clip(1 - scores, _LEAST, 1.0))
+            return np.asarray(scipy.special.expit(factors[:, None] * logits))
+        return np.asarray(scipy.special.softmax(factors[:, None] * logits, axis=-1))
+
     @property
     def judged(self) -> tuple[str, ...]:
         return (f"{self.name}_scores",)
 
     @property
     def directions(self) -> dict[str, bool]:
-        return {"accuracy": True, "log_loss": False}
+        return {"accuracy": True, "log_loss": False, **MEAN_DIRECTIONS, "auc": True}
+
+    @property
+    def class_directions(self) -> dict[str, bool]:
+        return class_directions(self.config.classes)
 
     def judged_label(self, labels: Mapping[str, Any]) -> Any | None:
         if not self.config.multi_label:
@@ -187,47 +215,56 @@ class Classification(PointwiseHead[ClassificationHead]):
             return "the more frequent decision on each class"
         return "the most frequent class"
 
+    def _decided(
+        self, labels: Labels, answers: dict[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The classes that apply and those that are answered, bool [rows, classes]."""
+        truth, scores = np.asarray(labels), answers[f"{self.name}_scores"]
+        if self.config.multi_label:
+            return truth > _THRESHOLD, scores > _THRESHOLD
+        each = np.eye(self.size, dtype=bool)
+        return each[truth], each[scores.argmax(-1)]
+
+    def class_metrics(
+        self, labels: Labels, answers: dict[str, np.ndarray]
+    ) -> dict[str, dict[str, float]]:
+        return class_metrics(*self._decided(labels, answers), self.config.classes)
+
     def metrics(
         self, labels: Labels, answers: dict[str, np.ndarray]
     ) -> dict[str, float]:
-        """accuracy, macro_f1, log_loss and auc (macro, one against the rest)."""
+        """accuracy, log_loss, those of `mean_metrics`, and auc.
+
+        auc is the mean of each class against the rest, over the classes that some rows
+        have and some have not; where several classes apply, accuracy and log_loss are
+        means over all decisions.
+        """
         from sklearn import metrics
 
-        labels = np.asarray(labels)
+        truth, chosen = self._decided(labels, answers)
         scores = answers[f"{self.name}_scores"].astype(np.float64)
         if self.config.multi_label:
-            chosen = scores > _THRESHOLD
-            truth = labels > _THRESHOLD
-            log_loss = np.mean(
-                [
-                    metrics.log_loss(t, s, labels=[0, 1])
-                    for t, s in zip(truth.T, scores.T, strict=True)
-                ]
-            )
-            accuracy = float(np.mean(chosen == truth))
+            losses = [
+                metrics.log_loss(t, s, labels=[0, 1])
+                for t, s in zip(truth.T, scores.T, strict=True)
+            ]
         else:
-            truth, chosen = np.eye(self.size)[labels] > 0, scores.argmax(-1)
-            log_loss = metrics.log_loss(
-                labels, scores / scores.sum(-1, keepdims=True), labels=range(self.size)
-            )
-            accuracy = metrics.accuracy_score(labels, chosen)
-        f1 = metrics.f1_score(
-            truth if self.config.multi_label else labels,
-            chosen,
-            average="macro",
-            zero_division=0.0,
-            labels=range(self.size),
-        )
-        out = {"accuracy": accuracy, "macro_f1": f1, "log_loss": log_loss}
+            shares = scores / scores.sum(-1, keepdims=True)
+            losses = [
+                metrics.log_loss(truth.argmax(-1), shares, labels=range(self.size))
+            ]
+        out = {
+            "accuracy": np.mean(self.row_scores(labels, answers)),
+            "log_loss": np.mean(losses),
+            **mean_metrics(truth, chosen, several=self.config.multi_label),
+        }
         # A class that is on no row, or on every row, has no ROC curve.
         drawn = (truth.sum(0) > 0) & (truth.sum(0) < len(truth))
         if drawn.any():
-            out["auc"] = float(
-                np.mean(
-                    [
-                        metrics.roc_auc_score(truth[:, c], scores[:, c])
-                        for c in np.flatnonzero(drawn)
-                    ]
-                )
+            out["auc"] = np.mean(
+                [
+                    metrics.roc_auc_score(truth[:, c], scores[:, c])
+                    for c in np.flatnonzero(drawn)
+                ]
             )
         return {name: float(value) for name, value in out.items()}

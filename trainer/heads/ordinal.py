@@ -7,13 +7,23 @@ from typing import Any
 
 import keras
 import numpy as np
+import scipy.special
 import tensorflow as tf
 from keras import ops
 
 from trainer.config import OrdinalHead
+from trainer.heads._class_metrics import (
+    MEAN_DIRECTIONS,
+    class_directions,
+    class_metrics,
+    mean_metrics,
+)
 from trainer.heads._classes import class_index, judged_class, log_losses
 from trainer.heads.base import Labels, PointwiseHead
 from trainer.modalities.base import Resources, Tensors
+
+_LEAST = 1e-30
+"""A score of 0 has no logarithm."""
 
 
 @keras.saving.register_keras_serializable("polymodal")
@@ -63,6 +73,8 @@ class Ordinal(PointwiseHead[OrdinalHead]):
     highest with P(y >= class) > 1/2), `H_scores` float32 [batch, classes], which sum
     to 1, and `H_classes` string of the same shape.
     """
+
+    probabilities = True
 
     def __init__(self, config: OrdinalHead) -> None:
         super().__init__(config)
@@ -117,16 +129,37 @@ class Ordinal(PointwiseHead[OrdinalHead]):
     def answers(self, logits: tf.Tensor, resources: Resources) -> dict[str, tf.Tensor]:
         classes = tf.constant(self.config.classes)
         above = tf.convert_to_tensor(self._above(logits))
-        one = tf.ones_like(above[:, :1])
-        # Between 1 and 0, the chances fall: each class's share is one step.
-        bounds = tf.concat([one, above, tf.zeros_like(one)], axis=1)
-        scores = tf.maximum(bounds[:, :-1] - bounds[:, 1:], 0.0)
         rank = tf.reduce_sum(tf.cast(above > 0.5, tf.int32), axis=-1)
         return {
             self.name: tf.gather(classes, rank),
-            f"{self.name}_scores": scores,
+            f"{self.name}_scores": self.scores(logits),
             f"{self.name}_classes": tf.tile(classes[None], [tf.shape(logits)[0], 1]),
         }
+
+    def scores(self, logits: Any) -> Any:
+        above = tf.convert_to_tensor(self._above(logits))
+        one = tf.ones_like(above[:, :1])
+        # Between 1 and 0, the chances fall: each class's share is one step.
+        bounds = tf.concat([one, above, tf.zeros_like(one)], axis=1)
+        return tf.maximum(bounds[:, :-1] - bounds[:, 1:], 0.0)
+
+    def rescaled(self, scores: np.ndarray, factors: np.ndarray) -> np.ndarray:
+        """l_k is the log of the odds of being above k: in sums of scores.
+
+        coral: P(y > k) against P(y <= k); corn: P(y > k) against P(y = k).
+        """
+        scores = np.clip(scores.astype(np.float64), _LEAST, 1.0)
+        above = np.cumsum(scores[:, :0:-1], axis=-1)[:, ::-1]
+        below = scores[:, :-1]
+        if self.config.method == "coral":
+            below = np.cumsum(below, axis=-1)
+        logits = factors[:, None] * (np.log(above) - np.log(below))
+        chances = scipy.special.expit(logits)
+        if self.config.method == "corn":
+            chances = np.cumprod(chances, axis=-1)
+        one = np.ones((len(scores), 1))
+        bounds = np.concatenate([one, chances, 0 * one], axis=-1)
+        return np.asarray(bounds[:, :-1] - bounds[:, 1:])
 
     @property
     def judged(self) -> tuple[str, ...]:
@@ -139,7 +172,12 @@ class Ordinal(PointwiseHead[OrdinalHead]):
             "mae": False,
             "quadratic_weighted_kappa": True,
             "log_loss": False,
+            **MEAN_DIRECTIONS,
         }
+
+    @property
+    def class_directions(self) -> dict[str, bool]:
+        return class_directions(self.config.classes)
 
     def judged_label(self, labels: Mapping[str, Any]) -> int | None:
         return judged_class(self.name, labels, self.config.classes)
@@ -179,18 +217,33 @@ class Ordinal(PointwiseHead[OrdinalHead]):
         names = {"mae": "the median class", "log_loss": "the classes' frequencies"}
         return names.get(metric, "the most frequent class")
 
+    def _ranks(
+        self, labels: Labels, answers: dict[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The true and the answered class, int [rows]."""
+        classes = self.config.classes
+        chosen = [classes.index(name) for name in answers[self.name].tolist()]
+        return np.asarray(labels), np.array(chosen)
+
+    def class_metrics(
+        self, labels: Labels, answers: dict[str, np.ndarray]
+    ) -> dict[str, dict[str, float]]:
+        each = np.eye(len(self.config.classes), dtype=bool)
+        truth, chosen = self._ranks(labels, answers)
+        return class_metrics(each[truth], each[chosen], self.config.classes)
+
     def metrics(
         self, labels: Labels, answers: dict[str, np.ndarray]
     ) -> dict[str, float]:
-        """accuracy, mae (in ranks), log_loss and quadratic_weighted_kappa.
+        """accuracy, mae (in ranks), log_loss, kappa, and those of `mean_metrics`.
 
-        Kappa (Cohen 1968) is 1 for agreement and 0 for chance; where labels and
-        answers are one class all over, it is not defined and left out.
+        quadratic_weighted_kappa (Cohen 1968) is 1 for agreement and 0 for chance; where
+        labels and answers are one class all over, it is not defined and left out.
         """
         from sklearn import metrics
 
-        truth = np.asarray(labels)
-        chosen = np.array([self.config.classes.index(c) for c in answers[self.name]])
+        truth, chosen = self._ranks(labels, answers)
+        each = np.eye(len(self.config.classes), dtype=bool)
         scores = answers[f"{self.name}_scores"].astype(np.float64)
         ranks = range(len(self.config.classes))
         out = {
@@ -199,6 +252,7 @@ class Ordinal(PointwiseHead[OrdinalHead]):
             "log_loss": metrics.log_loss(
                 truth, scores / scores.sum(-1, keepdims=True), labels=ranks
             ),
+            **mean_metrics(each[truth], each[chosen], several=False),
         }
         if len({*truth.tolist(), *chosen.tolist()}) > 1:
             out["quadratic_weighted_kappa"] = metrics.cohen_kappa_score(

@@ -122,20 +122,39 @@ class Ranking(Head[RankingHead]):
 
     @property
     def directions(self) -> dict[str, bool]:
-        return {**{f"ndcg_at_{k}": True for k in self.config.top_k}, "mrr": True}
+        mrr = {} if self.config.relevant_from is None else {"mrr": True}
+        return {**{f"ndcg_at_{k}": True for k in self.config.top_k}, **mrr}
+
+    def metric_problem(self, metric: str) -> str | None:
+        if metric == "mrr" and self.config.relevant_from is None:
+            return (
+                f"head {self.name!r}: mrr needs heads[{self.name}].relevant_from, the"
+                " least relevance of a row that answers the query."
+            )
+        return super().metric_problem(metric)
 
     def judged_label(self, labels: Mapping[str, Any]) -> tuple[str, float] | None:
         if self.name not in labels:
             return None
         return labels[self.group][0], float(labels[self.name])
 
+    def batch_labels(self, labels: Tensors, resources: Resources) -> list[Any]:
+        found = super().batch_labels(labels, resources)
+        groups = np.asarray(labels[self.group]).tolist()
+        return [
+            None if relevance is None else (group, float(relevance))
+            for group, relevance in zip(groups, found, strict=True)
+        ]
+
     def metrics(
         self, labels: Labels, answers: dict[str, np.ndarray]
     ) -> dict[str, float]:
         """ndcg_at_K (Jarvelin and Kekalainen 2002) and mrr, means over the groups.
 
-        Groups of one row, or without a relevant one (relevance above 0), have no order
-        to be judged and are left out; without any other group, nothing is judged.
+        mrr (Voorhees 1999) is 1 / place of the first row with a relevance of at least
+        `relevant_from`; without that key, it is not computed. Groups of one row, or
+        without a row of any relevance (mrr: without a relevant one), have no order to
+        be judged and are left out; without any other group, nothing is judged.
         Equal scores: NDCG is the mean over their orders, and MRR takes the worst.
         """
         found = self._by_group(labels, answers)
@@ -191,7 +210,7 @@ class Ranking(Head[RankingHead]):
         """Metric -> first row of a group -> its value."""
         from sklearn.metrics import ndcg_score
 
-        groups: dict[str, list[int]] = {}
+        groups: dict[Any, list[int]] = {}
         for i, (group, _) in enumerate(labels):
             groups.setdefault(group, []).append(i)
         relevance = np.array([r for _, r in labels], np.float64)
@@ -205,6 +224,9 @@ class Ranking(Head[RankingHead]):
             for k in self.config.top_k:
                 value = ndcg_score(gains[None], s[None], k=k)
                 found[f"ndcg_at_{k}"][rows[0]] = float(value)
-            best = s[y > 0].max()
-            found["mrr"][rows[0]] = float(1 / (1 + np.sum((s >= best) & (y <= 0))))
+            relevant = y >= (self.config.relevant_from or 0.0)
+            if "mrr" in found and relevant.any():
+                first = s[relevant].max()
+                before = np.sum((s >= first) & ~relevant)
+                found["mrr"][rows[0]] = float(1 / (1 + before))
         return found

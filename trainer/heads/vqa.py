@@ -161,6 +161,16 @@ class Vqa(PointwiseHead[VqaHead]):
             f"{self.name}_scores": best.values,
         }
 
+    def batch_labels(self, labels: Tensors, resources: Resources) -> list[Any]:
+        """Answers outside of the list are all one here, which none is answered."""
+        known = dict(enumerate(resources.answers[self.name]))
+        return [
+            None
+            if row is None
+            else tuple(known.get(i, "") for i in row.tolist() if i != _PADDING)
+            for row in super().batch_labels(labels, resources)
+        ]
+
     @property
     def judged(self) -> tuple[str, ...]:
         return (self.name,)
