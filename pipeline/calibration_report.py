@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 
 from pipeline.judge import Answered, Judge
+from trainer.abstention_config import found_threshold
 from trainer.calibration import (
     Calibration,
     Fitted,
     calibrated_heads,
+    calibration_warnings,
     log_loss,
     top,
 )
-from trainer.config import FoundThreshold
 from trainer.features import features, subset_name
 from trainer.heads import Head
-from trainer.schema import plain
 
 BINS = 15
 
@@ -33,7 +33,8 @@ def calibration_report(judged: Judge, calibration: Calibration) -> list[dict[str
         (15 bins of equal width, or of equally many rows); `reliability`: all inputs,
         (mean score, share right, share of rows) a bin, before and after; `abstain`:
         None, or what was `wanted` and `by_inputs` the `threshold`, the `coverage` and
-        the `risk`, the share wrong of what is answered (None where nothing is).
+        the `risk`, the share wrong of what is answered (None where nothing is);
+        `warnings`: sentences on what the scores and the abstentions lack.
     """
     out = []
     for head in calibrated_heads(judged.config):
@@ -50,7 +51,7 @@ def calibration_report(judged: Judge, calibration: Calibration) -> list[dict[str
             labels, after = np.array(one.labels), one.answers[f"{head.name}_scores"]
             present = [_present(judged, i, subset) for i in one.rows]
             powers = np.array([fitted.temperature(inputs) for inputs in present])
-            before = uncalibrated(after, powers, several=labels.ndim == 2)
+            before = head.rescaled(after, powers)
             by_inputs[subset_name(subset)] = {
                 "examples": len(labels),
                 "temperature": fitted.temperature(subset),
@@ -69,6 +70,7 @@ def calibration_report(judged: Judge, calibration: Calibration) -> list[dict[str
                 "by_inputs": by_inputs,
                 "reliability": drawn,
                 "abstain": _abstentions(judged, head, fitted, answered),
+                "warnings": list(calibration_warnings(judged.config, head, fitted)),
             }
         )
     return out
@@ -78,29 +80,6 @@ def _present(judged: Judge, row: int, subset: Sequence[str]) -> list[str]:
     values = judged.rows[row].values
     keys = features(judged.config)
     return [n for n in subset if any(f.input == n and f.key in values for f in keys)]
-
-
-def uncalibrated(
-    scores: np.ndarray, temperatures: np.ndarray, *, several: bool
-) -> np.ndarray:
-    """Scores as they were before their logits were divided.
-
-    softmax(z / T) = p gives z = T log p + a constant; sigmoid(z / T) = p gives
-    z = T log(p / (1 - p)).
-
-    Args:
-        scores: float [rows, classes].
-        temperatures: float [rows].
-        several: whether each class was judged by itself.
-    """
-    scores = np.clip(scores.astype(np.float64), 1e-30, 1.0)
-    power = temperatures[:, None]
-    if several:
-        odds = power * (np.log(scores) - np.log(np.clip(1 - scores, 1e-30, 1.0)))
-        return np.asarray(1 / (1 + np.exp(-odds)))
-    logits = power * np.log(scores)
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return np.asarray(powers / powers.sum(-1, keepdims=True))
 
 
 def _quality(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -118,34 +97,29 @@ def _abstentions(
     fitted: Fitted,
     answered: dict[tuple[str, ...], Answered],
 ) -> dict[str, Any] | None:
-    wanted = getattr(head.config, "abstain_below", None)
-    if wanted is None:
+    fixed, found = (
+        getattr(head.config, "abstain_below", None),
+        found_threshold(head.config),
+    )
+    if fixed is None:
         return None
     by_inputs = {}
     for subset, one in answered.items():
         sure, right = top(one.answers[f"{head.name}_scores"], np.array(one.labels))
         bounds = np.array(
             [
-                wanted
-                if isinstance(wanted, float)
-                else fitted.threshold(_present(judged, i, subset))
+                fitted.threshold(_present(judged, i, subset)) if found else fixed
                 for i in one.rows
             ]
         )
         said = sure >= bounds
         by_inputs[subset_name(subset)] = {
             "examples": len(sure),
-            "threshold": wanted
-            if isinstance(wanted, float)
-            else fitted.threshold(subset),
+            "threshold": fitted.threshold(subset) if found else fixed,
             "coverage": float(said.mean()),
             "risk": float(1 - right[said].mean()) if said.any() else None,
         }
-    asked = (
-        {k: v for k, v in plain(wanted).items() if v is not None}
-        if isinstance(wanted, FoundThreshold)
-        else {"below": wanted}
-    )
+    asked = found.asked() if found else {"below": fixed}
     return {"wanted": asked, "by_inputs": by_inputs}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.check_heads import (
     abstention_problems,
+    calibration_warnings,
     head_lines,
     head_notes,
     head_problems,
@@ -149,6 +150,8 @@ def check(config: Config, manifest: str, progress: bool = False) -> Report:
     report.problems += _problems(report, config, manifest)
     report.notes += _notes(report, config)
     report.warnings += scanned.warnings()
+    if report.counts.written:
+        report.warnings += calibration_warnings(config, report.counts.splits)
     for finding in find(config, collector.finish(manifest), scanned):
         where = {"error": report.problems, "warn": report.warnings}
         where.get(finding.level, report.notes).append(finding.text)

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cell_forms import alike
 from pipeline.facts import Range
 from pipeline.rows import Row
-from trainer.abstention_config import MIN_CALIBRATION_ROWS, TOO_FEW_ROWS
+from trainer.abstention_config import (
+    MIN_CALIBRATION_ROWS,
+    found_threshold,
+    uncalibrated_warning,
+)
 from trainer.config import (
     Config,
-    FoundThreshold,
     HeadConfig,
     RankingHead,
     RetrievalHead,
@@ -54,10 +57,24 @@ def abstention_problems(config: Config, splits: Mapping[str, int]) -> Iterator[s
     Args:
         splits: rows of each split.
     """
+    rows = splits.get(config.data.split.selection, 0)
     for head in config.heads:
-        found = isinstance(getattr(head, "abstain_below", None), FoundThreshold)
-        if found and splits.get(config.data.split.selection, 0) < MIN_CALIBRATION_ROWS:
-            yield f"heads[{head.name}].abstain_below: {TOO_FEW_ROWS}"
+        wanted = found_threshold(head)
+        if wanted is not None and (lacking := wanted.too_few(rows)):
+            yield f"heads[{head.name}].abstain_below: {lacking}"
+
+
+def calibration_warnings(config: Config, splits: Mapping[str, int]) -> Iterator[str]:
+    """Heads whose scores will not be calibrated.
+
+    Args:
+        splits: rows of each split.
+    """
+    split = config.data.split
+    if splits.get(split.selection, 0) < MIN_CALIBRATION_ROWS:
+        for head in config.heads:
+            if said := uncalibrated_warning(head, split.selection_fraction):
+                yield said
 
 
 def head_problems(report: Report, head: HeadConfig, split: str) -> Iterator[str]:

@@ -94,10 +94,13 @@ def run_fn(fn_args: Any) -> None:
         base=base,
         say=_LOG.info,
     )
-    fitted = calibration.calibrate(config, trained.model, resources, selection)
-    for head, one in fitted.items():
+    fitted = calibration.calibrate(config, trained.model, selection)
+    for head in calibration.calibrated_heads(config):
+        one = fitted.get(head.name, calibration.Fitted())
         if one.temperatures:
-            _LOG.info("head %s: temperature %.3f", head, one.temperature(()))
+            _LOG.info("head %s: temperature %.3f", head.name, one.temperature(()))
+        for warning in calibration.calibration_warnings(config, head, one):
+            _LOG.warning("%s", warning)
     directory = fn_args.serving_model_dir
     _LOG.info("exporting")
     export.export(config, trained.model, resources, layer, directory, fitted)

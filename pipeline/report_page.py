@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from pipeline.metrics_table import class_rows
 from pipeline.report_figures import (
     comparison_figure,
     reliability_figure,
@@ -87,6 +88,10 @@ def _results(
         if len(found["classes"]) <= _MAX_CLASSES:
             drawn = confusion_figure(plt, head, found["classes"], found["matrix"])
             yield _figure(svg(drawn))
+    for head, classes in report["per_class"].items():
+        yield f"<h3>Each class · 各类别: {escape(head)}</h3>"
+        header = ["class · 类别", "examples · 样本", "precision", "recall", "F1"]
+        yield _table(header, class_rows(classes))
 
 
 def _metrics(title: str, judged_by: Mapping[str, Mapping[str, Any]]) -> str:
@@ -162,10 +167,9 @@ def _calibration(report: Mapping[str, Any], plt: Any) -> Iterator[str]:
                 " selection split. ECE: 15 bins, of equal width or of equally many rows."
             )
         else:
-            yield _paragraph(
-                "No selection split of 50 labelled rows: scores are as the model gives"
-                " them."
-            )
+            yield _paragraph("No temperature: scores are as the model gives them.")
+        for line in one["warnings"]:
+            yield _warning(line)
         yield _figure(svg(reliability_figure(plt, one)))
         rows = []
         for subset, found in one["by_inputs"].items():

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.integrity.findings import Finding
-from pipeline.metrics_table import metrics_tables
+from pipeline.metrics_table import class_tables, metrics_tables
 
 _MAX_SLICES = 20
 """More are not printed."""
@@ -40,6 +40,8 @@ def show(summary: Mapping[str, Any], console: Console) -> None:
             console.print(one["says"], highlight=False, markup=False)
         elif not any(line.startswith(one["says"]) for line in refused):
             _warn(one["says"], console)
+    for table in class_tables(summary["per_class"]):
+        console.print(table)
     for value in summary["value"]:
         _show_value(value, console)
     for one in summary["calibration"]:
@@ -118,6 +120,8 @@ def _show_calibration(one: Mapping[str, Any], console: Console) -> None:
     if one["selection_rows"]:
         where += f", {before:.4f} before the temperature {found['temperature']:.3f}"
     console.print(where, highlight=False, markup=False)
+    for warning in one["warnings"]:
+        _warn(warning, console)
     abstain = one["abstain"]
     if abstain:
         wanted = ", ".join(f"{k} {v:g}" for k, v in abstain["wanted"].items())

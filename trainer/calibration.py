@@ -5,10 +5,6 @@ they say; the answered class stays the same (Guo et al. 2017, "On Calibration of
 Neural Networks"). It minimizes -mean log p(label) on the selection split. A model that
 is sure with all inputs may not be with one: every set of inputs has a temperature of its
 own where rows suffice, found with the other inputs hidden.
-
-A threshold for a wanted coverage c is the score that a share c of the rows reaches; for
-a wanted risk r the lowest one above which at most a share r is wrong (El-Yaniv and
-Wiener 2010, "On the Foundations of Noise-free Selective Classification").
 """
 
 from __future__ import annotations
@@ -17,24 +13,22 @@ import functools
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from trainer.abstention_config import MIN_CALIBRATION_ROWS, TOO_FEW_ROWS
-from trainer.config import (
-    ClassificationHead,
-    Config,
-    FoundThreshold,
-    OrdinalHead,
-    UserError,
+from trainer.abstention_config import (
+    MIN_CALIBRATION_ROWS,
+    found_threshold,
+    uncalibrated_warning,
 )
+from trainer.config import Config, UserError
 from trainer.features import present_key, subset_name, weight_key
-from trainer.heads import HEADS, Head
-from trainer.modalities import Resources
+from trainer.heads import Head, heads
+from trainer.selective import NEVER, threshold_of_coverage, threshold_of_risk
 
 CALIBRATION_ASSET = os.path.join("assets.extra", "polymodal_calibration.json")
 MIN_SUBSET_ROWS = 100
@@ -42,10 +36,11 @@ MIN_SUBSET_ROWS = 100
 MAX_INPUTS = 5
 """Of more inputs, only the rows as they are: each set of inputs costs a pass."""
 _BOUNDS = (0.05, 20.0)
+PRIOR = 0.5
+"""Standard deviation of log T before any row is seen: most temperatures that Guo et al.
+report lie between 1 and 3. It is worth some ten rows, so that many rows outweigh it."""
 ALL = ""
 """Name of the rows as they are, in the tables below."""
-NEVER = 2.0
-"""A threshold that no score reaches: always abstain."""
 
 
 class CalibrationError(UserError, ValueError):
@@ -98,16 +93,37 @@ def from_json(text: str) -> Calibration:
 
 def calibrated_heads(config: Config) -> list[Head[Any]]:
     """The heads whose scores are probabilities of all classes."""
-    return [
-        HEADS[one.kind](one)
-        for one in config.heads
-        if isinstance(one, (ClassificationHead, OrdinalHead))
-    ]
+    return [head for head in heads(config) if head.probabilities]
 
 
-def calibrate(
-    config: Config, model: Any, resources: Resources, selection: Any
-) -> Calibration:
+def calibration_warnings(
+    config: Config, head: Head[Any], fitted: Fitted
+) -> Iterator[str]:
+    """What a head's scores and abstentions lack, in words.
+
+    Args:
+        head: of `calibrated_heads`.
+        fitted: what was found for it.
+    """
+    lacking = uncalibrated_warning(head.config, config.data.split.selection_fraction)
+    if lacking and not fitted.temperatures:
+        yield lacking
+    wanted = found_threshold(head.config)
+    never = sorted(k for k, v in fitted.thresholds.items() if v >= NEVER)
+    if wanted is not None and never:
+        asked = ", ".join(f"{key} {value:g}" for key, value in wanted.asked().items())
+        sets = ", ".join(
+            f"{subset or 'the rows as they are'} ({fitted.rows[subset]:,} rows)"
+            for subset in never
+        )
+        yield (
+            f"heads[{head.name}]: ALWAYS ABSTAINS on some inputs: {asked} could not be"
+            f" shown on the selection split for {sets}; give it more rows, or ask for"
+            " less."
+        )
+
+
+def calibrate(config: Config, model: Any, selection: Any) -> Calibration:
     """Finds temperatures and thresholds on the selection split.
 
     Args:
@@ -120,14 +136,17 @@ def calibrate(
     """
     seen = {} if selection is None else _logits(config, model, selection)
     found = {
-        head.name: _fitted(head, resources, seen[head.name])
+        head.name: _fitted(head, seen[head.name])
         for head in calibrated_heads(config)
         if head.name in seen
     }
-    for head in config.heads:
-        wanted = isinstance(getattr(head, "abstain_below", None), FoundThreshold)
-        if wanted and not found.get(head.name, Fitted()).thresholds:
-            raise CalibrationError(f"heads[{head.name}].abstain_below: {TOO_FEW_ROWS}")
+    for head in calibrated_heads(config):
+        wanted = found_threshold(head.config)
+        if wanted is None or found.get(head.name, Fitted()).thresholds:
+            continue
+        _, labels = seen.get(head.name, {}).get(ALL, ((), ()))
+        lacking = wanted.too_few(len(labels))
+        raise CalibrationError(f"heads[{head.name}].abstain_below: {lacking}")
     return found
 
 
@@ -179,35 +198,33 @@ def _sets(names: Sequence[str]) -> list[tuple[str, ...]]:
     return [one for size in sizes for one in itertools.combinations(names, size)]
 
 
-def _fitted(head: Head[Any], resources: Resources, seen: Seen) -> Fitted:
+def _fitted(head: Head[Any], seen: Seen) -> Fitted:
     out = Fitted()
+    wanted = found_threshold(head.config)
     for subset, (logits, labels) in seen.items():
-        if len(labels) < (MIN_CALIBRATION_ROWS if subset == ALL else MIN_SUBSET_ROWS):
+        rows = len(labels)
+        if rows < (MIN_CALIBRATION_ROWS if subset == ALL else MIN_SUBSET_ROWS):
             continue
-        out.rows[subset] = len(labels)
-        scores = functools.partial(_scores, head, resources, logits)
+        out.rows[subset] = rows
+        scores = functools.partial(_scores, head, logits)
         temperature = 1.0
         if head.config.calibrate:
             temperature = fit_temperature(scores, labels)
             out.temperatures[subset] = temperature
-        wanted = getattr(head.config, "abstain_below", None)
-        if isinstance(wanted, FoundThreshold):
+        if wanted is not None and not wanted.too_few(rows):
             sure, right = top(scores(temperature), labels)
             if wanted.coverage is not None:
                 found = threshold_of_coverage(sure, wanted.coverage)
             else:
                 assert wanted.risk is not None
-                found = threshold_of_risk(sure, right, wanted.risk)
+                found = threshold_of_risk(sure, right, wanted.risk, wanted.confidence)
             out.thresholds[subset] = found
     return out
 
 
-def _scores(
-    head: Head[Any], resources: Resources, logits: np.ndarray, temperature: float
-) -> np.ndarray:
-    answers = head.answers(tf.constant(logits / temperature, tf.float32), resources)
-    found: np.ndarray = answers[f"{head.name}_scores"].numpy()
-    return found
+def _scores(head: Head[Any], logits: np.ndarray, temperature: float) -> np.ndarray:
+    # The scores alone: an answer holds the classes' names in every row.
+    return np.asarray(head.scores(tf.constant(logits / temperature, tf.float32)))
 
 
 def log_loss(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -234,42 +251,25 @@ def top(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def fit_temperature(scores: Callable[[float], np.ndarray], labels: np.ndarray) -> float:
-    """The temperature, 0.05 to 20, of which the scores have the lowest log loss."""
+    """The temperature, 0.05 to 20, that labels and prior together find likeliest.
+
+    Minimizes sum -log p(label) + (log T / 0.5)^2 / 2. Without the prior, rows that
+    happen to be answered right pull T to 0, which costs much on the rows that are not.
+
+    Args:
+        scores: temperature -> float [rows, classes].
+        labels: as of `log_loss`.
+    """
     from scipy.optimize import minimize_scalar
 
     low, high = np.log(_BOUNDS)
     found = minimize_scalar(
-        lambda x: log_loss(scores(float(np.exp(x))), labels),
+        lambda x: (
+            labels.size * log_loss(scores(float(np.exp(x))), labels)
+            + (x / PRIOR) ** 2 / 2
+        ),
         bounds=(low, high),
         method="bounded",
         options={"xatol": 1e-3},
     )
     return float(np.exp(found.x))
-
-
-def threshold_of_coverage(confidence: np.ndarray, coverage: float) -> float:
-    """The threshold that a share `coverage` of the rows reaches, at least."""
-    ordered = np.sort(confidence)[::-1]
-    count = int(np.ceil(coverage * len(ordered) - 1e-9))
-    return _between(ordered, count)
-
-
-def threshold_of_risk(confidence: np.ndarray, right: np.ndarray, risk: float) -> float:
-    """The lowest threshold of which at most a share `risk` of the answers is wrong.
-
-    `NEVER` where even the surest answers are wrong more often.
-    """
-    order = np.argsort(-confidence, kind="stable")
-    ordered, wrong = confidence[order], np.cumsum(~right[order])
-    counts = np.arange(1, len(ordered) + 1)
-    # Rows of equal scores are answered all or none.
-    ends = np.append(ordered[1:] < ordered[:-1], True)
-    fine = np.flatnonzero(ends & (wrong <= risk * counts))
-    return _between(ordered, int(fine[-1]) + 1) if len(fine) else NEVER
-
-
-def _between(ordered: np.ndarray, count: int) -> float:
-    """Between the last answered and the first abstained row of falling scores."""
-    last = float(ordered[count - 1])
-    lower = ordered[count:][ordered[count:] < last]
-    return (last + float(lower[0])) / 2 if len(lower) else 0.0

@@ -1115,6 +1115,9 @@ COVERED: dict[str, str] = {
     **_under("heads.classification", "label_smoothing weight", _HEADS),
     **_under("heads.classification", "calibrate abstain_below", _CALIBRATION),
     **_under("heads.classification.abstain_below", "coverage risk", _CALIBRATION),
+    "heads.classification.abstain_below.confidence": (
+        "tests/trainer/test_calibration_rows.py"
+    ),
     "heads.ordinal.calibrate": _CALIBRATION,
     **_under("heads.classification", "auxiliary_weight late_fusion", _MODEL),
     **_under("heads.regression", "name column allow_missing", HERE),
@@ -1125,6 +1128,7 @@ COVERED: dict[str, str] = {
     **_under("heads.ordinal", "weight auxiliary_weight late_fusion", _HEAD_KEYS),
     **_under("heads.ranking", "name column group allow_missing", _HEAD_ROWS),
     **_under("heads.ranking", "loss gain top_k", "tests/trainer/test_ranking.py"),
+    "heads.ranking.relevant_from": "tests/trainer/test_ranking.py",
     **_under("heads.ranking", "weight auxiliary_weight late_fusion", _HEAD_KEYS),
     **_under("heads.vqa", "name column allow_missing annotators", _HEAD_ROWS),
     **_under("heads.vqa", "separator lowercase", _HEAD_ROWS),
@@ -1146,6 +1150,7 @@ COVERED: dict[str, str] = {
     **_under("training", "final_learning_rate_fraction clip_norm", _OPTIMIZER),
     **_under("training", "epochs ema_momentum precision", _TRAIN),
     **_under("training", "early_stopping_patience", _TRAIN),
+    "training.monitor": "tests/trainer/test_monitor.py",
     **_under("training", "batch_norm_momentum", _MODEL),
     **_under("training", "modality_dropout jit_compile", HERE),
     "training.soup": _ADAPTATION,

@@ -115,6 +115,15 @@ def test_a_threshold_to_be_found_needs_selection_rows(tmp_path: Path) -> None:
     assert check(config(heads=[{**head, "abstain_below": 0.5}]), path).problems == []
 
 
+def test_scores_that_will_not_be_calibrated_are_warned_of(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "m.jsonl", rows())
+    head = {"name": "label", "kind": "classification", "classes": ["a", "b"]}
+    (said,) = check(config(heads=[head]), path).warnings
+    assert said.startswith("heads[label]: SCORES ARE NOT CALIBRATED")
+    meant = config(heads=[{**head, "calibrate": False}])
+    assert check(meant, path).warnings == []
+
+
 def test_the_command_prints_and_returns_its_exit_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from pipeline.calibration_report import (
     calibration_error,
     decisions,
     reliability,
-    uncalibrated,
 )
 from pipeline.judge import Judge
 from pipeline.judging import judge
 from pipeline.rows import Row
+from pipeline.show import show
 from tests.pipeline.judged_rows import Model, config, rows
 from trainer.calibration import Fitted
 from trainer.config import (
@@ -100,6 +101,26 @@ def test_the_confusion_matrix_has_true_classes_downwards() -> None:
     assert found == {"classes": ["a", "b"], "matrix": [[18, 2], [2, 18]]}
 
 
+def test_each_class_is_judged_with_all_inputs() -> None:
+    found = judge(config(), Model(), rows())["per_class"]
+    each = {"examples": 20, "precision": 0.9, "recall": 0.9}
+    each["f1"] = pytest.approx(0.9)
+    assert found == {"y": {"a": each, "b": each}}
+    assert judge(config(), Model(), [])["per_class"] == {}
+
+
+def test_the_console_says_which_scores_are_not_calibrated(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fitted = {"y": Fitted({"": 60}, {"": 1.0})}
+    for calibration, wanted in ((None, 1), (fitted, 0)):
+        report = judge(config(), Model(), rows(), calibration)
+        show(report, Console(width=200))
+        said = capsys.readouterr().out
+        assert said.count("SCORES ARE NOT CALIBRATED") == wanted
+        assert "y: each class, the least found first" in said
+
+
 def test_an_ordinal_head_is_confused_by_what_it_answers() -> None:
     class Middle:
         """The class in the middle is not the one of the highest score."""
@@ -139,20 +160,25 @@ def test_several_classes_are_judged_one_by_one() -> None:
     assert right.tolist() == [True, True, False, True]
 
 
-def test_scores_before_the_temperature_come_back() -> None:
-    logits = np.array([[2.0, -1.0, 0.5], [0.1, 0.0, 3.0]])
-    temperatures = np.array([2.0, 0.5])
+def test_an_ordinal_head_before_its_temperature_is_not_a_softmax() -> None:
+    """Logits 4 and 0 of being above `low` and above `mid`, divided by 2."""
+    above = [1 / (1 + math.exp(-4 / 2)), 1 / 2]
 
-    def softmax(z: np.ndarray) -> np.ndarray:
-        powers = np.exp(z)
-        return np.asarray(powers / powers.sum(-1, keepdims=True))
+    class Grades:
+        def predict(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            scores = (1 - above[0], above[0] - above[1], above[1])
+            names = ("low", "mid", "high")
+            return [{"y": "mid", "y_scores": dict(zip(names, scores, strict=True))}
+                    for _ in rows]  # fmt: skip
 
-    after = softmax(logits / temperatures[:, None])
-    got = uncalibrated(after, temperatures, several=False)
-    np.testing.assert_allclose(got, softmax(logits))
-    after = 1 / (1 + np.exp(-logits / temperatures[:, None]))
-    got = uncalibrated(after, temperatures, several=True)
-    np.testing.assert_allclose(got, 1 / (1 + np.exp(-logits)))
+    one = replace(config(), heads=(OrdinalHead("y", ("low", "mid", "high")),))
+    given = [Row(i, f"r{i}", "eval", {"note": "x"}, {"y": ("low",)}) for i in range(3)]
+    fitted = {"y": Fitted({"": 60}, {"": 2.0})}
+    (got,) = judge(one, Grades(), given, fitted)["calibration"]
+    found = got["by_inputs"]["note"]
+    wanted = {"before": math.log(1 + math.exp(4)), "after": math.log(1 + math.exp(2))}
+    for when, loss in wanted.items():
+        assert found[when]["log_loss"] == pytest.approx(loss)
 
 
 def test_the_report_has_calibration_before_and_after() -> None:
@@ -173,6 +199,9 @@ def test_the_report_has_calibration_before_and_after() -> None:
     assert got["abstain"] is None
     (none,) = judge(config(), Model(), rows())["calibration"]
     assert none["selection_rows"] == 0
+    (said,) = none["warnings"]
+    assert said.startswith("heads[y]: SCORES ARE NOT CALIBRATED")
+    assert got["warnings"] == []
 
 
 def test_the_report_has_what_abstaining_costs_and_gains() -> None:

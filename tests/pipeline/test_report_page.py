@@ -85,6 +85,7 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
             for key in (
                 "metrics_by_inputs",
                 "metrics_by_slices",
+                "per_class",
                 "against_constant",
                 "value",
                 "calibration",
@@ -138,6 +139,7 @@ def test_the_page_says_what_was_found(report: dict[str, Any]) -> None:
         assert chinese in text, chinese
     assert "full is no better than scratch in accuracy" in text
     assert "below 0.5" in text
+    assert "Each class · 各类别: finding" in text
     # Temperature 1.5 and the error before and after it stand in one line.
     assert re.search(r"1\.5000</td><td class=\"n\">\d\.\d{4} → \d\.\d{4}", text)
 
@@ -171,9 +173,16 @@ def test_what_is_not_there_is_left_out(report: dict[str, Any]) -> None:
         **summary(report), "comparison": None, "integrity": [], "calibration": [],
         "metrics_by_slices": {},
     }  # fmt: skip
-    text = page(plain, {**report, "calibration": [], "confusion": {}})
-    for absent in ("前后对比", "数据完整性", "校准", "分组"):
+    text = page(plain, {**report, "calibration": [], "confusion": {}, "per_class": {}})
+    for absent in ("前后对比", "数据完整性", "校准", "分组", "各类别"):
         assert absent not in text
+
+
+def test_scores_without_a_temperature_are_warned_of(report: dict[str, Any]) -> None:
+    found = judge(config(), Model(), rows())
+    text = page({**summary(report), "integrity": []}, found)
+    assert '<p class="warning">⚠ heads[finding]: SCORES ARE NOT CALIBRATED' in text
+    assert "SCORES ARE NOT CALIBRATED" not in page(summary(report), report)
 
 
 def test_the_same_goes_to_tensorboard(report: dict[str, Any], tmp_path: Path) -> None:

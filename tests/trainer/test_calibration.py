@@ -10,15 +10,12 @@ import tensorflow as tf
 
 from trainer.answers import answer, threshold
 from trainer.calibration import (
-    NEVER,
     CalibrationError,
     Fitted,
     calibrate,
     fit_temperature,
     from_json,
     log_loss,
-    threshold_of_coverage,
-    threshold_of_risk,
     to_json,
     top,
 )
@@ -30,6 +27,7 @@ from trainer.config import (
     TextInput,
 )
 from trainer.modalities import Resources
+from trainer.selective import NEVER, threshold_of_coverage, threshold_of_risk
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -89,24 +87,12 @@ def test_a_threshold_for_a_coverage(coverage: float, wanted: float) -> None:
     assert (found <= SURE).mean() >= coverage
 
 
-@pytest.mark.parametrize(
-    ("risk", "wanted"),
-    # Wrong: the third and the fifth. Of 1 to 5 rows 0, 0, 1/3, 1/4, 2/5 are wrong.
-    [(0.0, 0.75), (0.2, 0.75), (0.25, 0.55), (0.34, 0.55), (0.4, 0.0)],
-)
-def test_a_threshold_for_a_risk(risk: float, wanted: float) -> None:
-    right = np.array([True, True, False, True, False])
-    found = threshold_of_risk(SURE, right, risk)
-    assert found == pytest.approx(wanted)
-    assert (~right[found <= SURE]).mean() <= risk
-
-
 def test_thresholds_of_equal_scores_and_of_hopeless_ones() -> None:
-    equal = np.array([0.9, 0.6, 0.6, 0.6])
-    # All three are answered or none: with the right one alone, the risk would be 0.
-    right = np.array([True, True, False, False])
+    assert threshold_of_coverage(np.array([0.9, 0.6, 0.6, 0.6]), 0.5) == 0.0
+    equal = np.repeat([0.9, 0.6], 100)
+    right = np.repeat([True, False], [150, 50])
+    # All rows of 0.6 are answered or none: with the right ones alone, none were wrong.
     assert threshold_of_risk(equal, right, 0.1) == pytest.approx(0.75)
-    assert threshold_of_coverage(equal, 0.5) == 0.0
     assert threshold_of_risk(equal, ~right, 0.1) == NEVER
 
 
@@ -159,7 +145,7 @@ def batches(rows: int, both: int, size: int = 64) -> list[Any]:
 
 
 def test_each_set_of_inputs_gets_its_own_temperature() -> None:
-    found = calibrate(config(), model, Resources(), batches(2000, 2000))["y"]
+    found = calibrate(config(), model, batches(2000, 2000))["y"]
     assert found.rows == {"": 2000, "a": 2000, "b": 2000, "a+b": 2000}
     wanted = {"": 2, "a": 8, "b": 8, "a+b": 2}
     assert found.temperatures == pytest.approx(wanted, rel=0.1)
@@ -167,17 +153,17 @@ def test_each_set_of_inputs_gets_its_own_temperature() -> None:
 
 
 def test_few_rows_of_a_set_share_the_temperature_of_all() -> None:
-    found = calibrate(config(), model, Resources(), batches(120, 90))["y"]
+    found = calibrate(config(), model, batches(120, 90))["y"]
     assert found.rows == {"": 120, "a": 120}
     assert found.temperature(["a", "b"]) == found.temperatures[""]
-    assert calibrate(config(), model, Resources(), batches(49, 49))["y"] == Fitted()
-    assert calibrate(config(), model, Resources(), None) == {}
+    assert calibrate(config(), model, batches(49, 49))["y"] == Fitted()
+    assert calibrate(config(), model, None) == {}
 
 
 def test_rows_without_a_label_and_heads_that_are_not_to_be_calibrated() -> None:
     plain = ClassificationHead("y", ("u", "v", "w"), calibrate=False)
     other = ClassificationHead("z", ("u", "v"))
-    found = calibrate(config(plain, other), model, Resources(), batches(200, 200))
+    found = calibrate(config(plain, other), model, batches(200, 200))
     assert found["y"].temperatures == {}
     assert found["z"] == Fitted()
 
@@ -185,7 +171,7 @@ def test_rows_without_a_label_and_heads_that_are_not_to_be_calibrated() -> None:
 def test_of_many_inputs_only_the_rows_as_they_are_are_looked_at() -> None:
     (x, y), *_ = batches(64, 64)
     x |= {f"{name}_present": x["a_present"] for name in "cdefg"}
-    found = calibrate(config(inputs=6), model, Resources(), [(x, y)])["y"]
+    found = calibrate(config(inputs=6), model, [(x, y)])["y"]
     assert list(found.rows) == [""]
     outputs = {"y": tf.zeros([64, 3])}
     got = answer(config(inputs=6), outputs, x, Resources(), {"y": found})
@@ -201,7 +187,7 @@ def test_thresholds_are_found_for_each_set_of_inputs(
 ) -> None:
     head = ClassificationHead("y", ("u", "v", "w"), abstain_below=wanted)
     data = batches(2000, 2000)
-    found = calibrate(config(head), model, Resources(), data)["y"]
+    found = calibrate(config(head), model, data)["y"]
     logits = np.concatenate([x["logits"] for x, _ in data])
     labels = np.concatenate([y["y"] for _, y in data])
     for inputs, scale in (("a+b", 2), ("a", 8)):
@@ -211,7 +197,9 @@ def test_thresholds_are_found_for_each_set_of_inputs(
         if wanted.coverage:
             assert said.mean() == pytest.approx(share, abs=0.002)
         else:
-            assert (~right[said]).mean() == pytest.approx(share, abs=0.01)
+            # Below the risk by what 2000 rows leave open.
+            assert share - 0.06 < (~right[said]).mean() < share
+            assert said.mean() > 0.15
 
 
 def test_a_threshold_without_rows_to_find_it_on_is_refused() -> None:
@@ -219,7 +207,7 @@ def test_a_threshold_without_rows_to_find_it_on_is_refused() -> None:
     head = ClassificationHead("y", ("u", "v", "w"), abstain_below=wanted)
     for data in (None, batches(49, 49)):
         with pytest.raises(CalibrationError, match="fewer than 50 labelled rows"):
-            calibrate(config(head), model, Resources(), data)
+            calibrate(config(head), model, data)
 
 
 # ---- what is answered
@@ -301,6 +289,15 @@ def test_abstain_below_is_a_score(value: float) -> None:
         ({"coverage": 1.1}, "coverage: must be in [0, 1]. Received: 1.1"),
         ({"coverage": 0.0}, "coverage: must be above 0. Received: 0.0"),
         ({"risk": 1.0}, "risk: must be in [0, 1). Received: 1.0"),
+        ({"risk": 0.0}, "risk: must be above 0. Received: 0.0"),
+        (
+            {"risk": 0.1, "confidence": 1.0},
+            "confidence: must be in [0, 1). Received: 1.0",
+        ),
+        (
+            {"coverage": 0.9, "confidence": 0.9},
+            "confidence: belongs to risk; remove it beside coverage.",
+        ),
     ],
 )
 def test_one_of_coverage_and_risk_is_given(keys: dict[str, float], said: str) -> None:
