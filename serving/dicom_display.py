@@ -134,6 +134,8 @@ def window(values: Values, center: float, width: float, function: str) -> Values
 def full_scale(stored: npt.NDArray[Any], bits: int) -> Pixels:
     """RGB of `bits` stored bits on the full scale of 8 or 16."""
     dtype = np.uint16 if bits > 8 else np.uint8
+    if bits in (8, 16):
+        return stored.astype(dtype)
     full = 2 ** (16 if bits > 8 else 8) - 1
     scaled: Pixels = np.rint(stored.astype(np.float64) * full / (2**bits - 1)).astype(
         dtype

@@ -51,10 +51,28 @@ def png(
     head = struct.pack(">IIBBBBB", width, len(rows), depth, colour, 0, 0, 0)
     lines = b"".join(b"\0" + row.tobytes() for row in rows)
     parts = [(b"IHDR", head), *chunks, (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in parts
-    )  # fmt: skip
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def interlaced(values: np.ndarray) -> bytes:
+    """An RGB PNG of Adam7's seven passes (PNG 1.2, 2.6)."""
+    height, width = values.shape[:2]
+    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2),
+              (0, 1, 2, 2), (1, 0, 2, 1)]  # fmt: skip
+    lines = b"".join(
+        b"\0" + row.tobytes()
+        for top, left, down, right in passes
+        for row in values[top::down, left::right]
+    )
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 1)
+    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """A PNG's chunk, with its length and checksum."""
+    sum_ = struct.pack(">I", zlib.crc32(kind + body))
+    return struct.pack(">I", len(body)) + kind + body + sum_
 
 
 def sixteen(values: np.ndarray) -> np.ndarray:
@@ -135,6 +153,10 @@ def files() -> Iterator[tuple[str, bytes]]:
     yield "png-1-trns", encoded(Image.fromarray(square() > 0), "PNG", transparency=0)
     bits = np.packbits(square() > 0, axis=1)
     yield "png-2-bits-trns", png(np.repeat(bits, 2, 1), 2, 0, (b"tRNS", b"\0\0"))
+    yield "png-interlaced", interlaced(np.asarray(rgb))
+    gamma = (b"gAMA", struct.pack(">I", 100_000)), (b"sRGB", b"\0")
+    flat = np.asarray(rgb).reshape(24, -1)
+    yield "png-gamma", png(flat, 8, 2, *gamma)
     for turn in range(1, 9):
         yield f"png-exif-{turn}", encoded(rgb, "PNG", exif=exif(turn)[6:])
         yield f"jpeg-exif-{turn}", encoded(rgb, "JPEG", exif=exif(turn), quality=95)

@@ -57,6 +57,13 @@ def test_a_file_that_ends_its_decoder_ends_nothing_else(decode: Any) -> None:
         assert decode("told", b"next") == {"bytes": 4}
 
 
+def test_a_child_that_was_killed_while_it_waited_is_replaced(decode: Any) -> None:
+    decode("told", b"x")
+    decoder_process._idle[-1].process.kill()
+    decoder_process._idle[-1].process.wait()
+    assert decode("told", b"next") == {"bytes": 4}
+
+
 def test_an_endless_loop_ends_with_its_cpu_time(decode: Any) -> None:
     with pytest.raises(MediaError, match="not decoded within 1 s of CPU") as caught:
         decode("endless", b"x")

@@ -77,7 +77,8 @@ def test_only_what_a_graph_would_misread_is_transcoded() -> None:
     assert unchanged == {
         *(f"png-{mode}" for mode in ("1", "L", "LA", "P", "RGB", "RGBA")),
         *("png-palette-trns", "png-palette-trns-one", "png-grey-trns", "png-rgb-trns"),
-        *("png-1-trns", "png-2-bits-trns", "jpeg-exif-motorola", "jpeg-exif-nine"),
+        *("png-interlaced", "png-gamma", "png-1-trns", "png-2-bits-trns"),
+        *("jpeg-exif-motorola", "jpeg-exif-nine"),
         *(f"{kind}-exif-{turn}" for kind in ("png", "jpeg") for turn in range(1, 9)),
         *(f"jpeg-{mode}" for mode in ("L", "CMYK", "RGB")),
         *("jpeg-progressive", "jpeg-rgb-stored", "jpeg-several", "jpeg-behind"),
@@ -119,6 +120,17 @@ def test_sixteen_bits_are_kept_in_turned_and_named_transparent_pictures() -> Non
     kept = seen(media.servable_image(tiff))[..., 0]
     turned[0, -1] = 0.0
     np.testing.assert_allclose(kept, turned, atol=1e-6)
+
+
+def test_sixteen_bits_of_colour_and_alpha_are_composited() -> None:
+    levels = np.random.default_rng(5).integers(0, 65536, (24, 24, 4))
+    data = png(sixteen(levels), 16, 6)
+    assert media.servable_image(data, verify=True) == data
+    colour, alpha = levels[..., :3] / 65535.0, levels[..., 3:] / 65535.0
+    np.testing.assert_allclose(seen(data), colour * alpha + 1 - alpha, atol=1e-5)
+    grey = png(sixteen(levels[..., 2:]), 16, 4)
+    shade = colour[..., 2:] * alpha + 1 - alpha
+    np.testing.assert_allclose(seen(grey)[..., :1], shade, atol=1e-5)
 
 
 def test_exif_behind_the_pixels_or_damaged() -> None:
