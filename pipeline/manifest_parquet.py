@@ -30,7 +30,11 @@ class ParquetRows:
         with open_binary(path) as file:
             source = _opened(file, path)
             self._metadata = source.metadata
-            schema = source.schema_arrow
+            try:
+                schema, self._sizes = source.schema_arrow, _sizes(source.metadata)
+            except Exception as error:
+                said = " ".join(str(error).split())[:300]
+                raise ManifestError(f"{path}: its footer is damaged: {said}") from None
         self._names = {field.name.strip(): field.name for field in schema}
         self._blobs = {
             field.name.strip(): _blob_parts(field.type, field.name)
@@ -76,8 +80,7 @@ class ParquetRows:
         skip, position, number = start.position, start.position, start.row
         with open_binary(self.path) as file:
             source = _opened(file, self.path)
-            for group in range(self._metadata.num_row_groups):
-                size = self._metadata.row_group(group).num_rows
+            for group, size in enumerate(self._sizes):
                 if skip >= size:
                     skip -= size
                     continue
@@ -105,8 +108,8 @@ class ParquetRows:
             for place in range(skip, size):
                 yield place, {}
             return
-        rows = self._batch_rows(group, wanted)
         try:
+            rows = self._batch_rows(group, wanted)
             batches = source.iter_batches(
                 rows, row_groups=[group], columns=wanted, use_threads=False
             )
@@ -118,6 +121,8 @@ class ParquetRows:
                     yield at, cells
                     at += 1
                 skip = 0
+            if at < size:
+                raise ValueError("it ends there")
         except Exception as error:
             said = " ".join(str(error).split())[:200]
             bad = BadRow(
@@ -138,6 +143,15 @@ class ParquetRows:
         )
         each = max(1, size // max(1, found.num_rows))
         return max(1, min(_MAX_BATCH_ROWS, _BATCH_BYTES // each))
+
+
+def _sizes(metadata: Any) -> list[int]:
+    """Rows of each row group."""
+    groups = range(metadata.num_row_groups)
+    sizes = [metadata.row_group(group).num_rows for group in groups]
+    if min(sizes, default=0) < 0 or sum(sizes) != metadata.num_rows:
+        raise ValueError("rows of its groups do not add up")
+    return sizes
 
 
 def _is_part(path: str, name: str) -> bool:
