@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterator
 from functools import cached_property
 from typing import Any
 
+from pipeline.file_stamps import file_stamp
 from pipeline.files import open_binary
 from pipeline.manifest_header import ManifestError
 from pipeline.manifest_records import BadRow, Record, Start
+from pipeline.parquet_probe import probe_of
 
 # What a batch of rows may hold, about; a column of media has few rows in a batch.
 _BATCH_BYTES = 8 * 1024 * 1024
@@ -109,7 +111,10 @@ class ParquetRows:
                 yield place, {}
             return
         try:
-            rows = self._batch_rows(group, wanted)
+            bytes_ = self._bytes(group, wanted)
+            rows = max(1, min(_MAX_BATCH_ROWS, _BATCH_BYTES * size // bytes_))
+            if harm := self._harm(group, rows, wanted, bytes_):
+                raise ValueError(harm)
             batches = source.iter_batches(
                 rows, row_groups=[group], columns=wanted, use_threads=False
             )
@@ -133,16 +138,23 @@ class ParquetRows:
             for place in range(at, size):
                 yield place, bad
 
-    def _batch_rows(self, group: int, wanted: list[str]) -> int:
+    def _harm(self, group: int, rows: int, wanted: list[str], size: int) -> str:
+        if "://" in self.path:
+            return ""  # It would be fetched twice.
+        probe = probe_of(self.path, file_stamp(self.path))
+        return probe.harm(group, rows, wanted, size)
+
+    def _bytes(self, group: int, wanted: list[str]) -> int:
         found = self._metadata.row_group(group)
         chunks = (found.column(i) for i in range(found.num_columns))
-        size = sum(
-            chunk.total_uncompressed_size
-            for chunk in chunks
-            if any(_is_part(chunk.path_in_schema, name) for name in wanted)
+        return max(
+            1,
+            sum(
+                chunk.total_uncompressed_size
+                for chunk in chunks
+                if any(_is_part(chunk.path_in_schema, name) for name in wanted)
+            ),
         )
-        each = max(1, size // max(1, found.num_rows))
-        return max(1, min(_MAX_BATCH_ROWS, _BATCH_BYTES // each))
 
 
 def _sizes(metadata: Any) -> list[int]:
