@@ -154,8 +154,9 @@ def _cells(
     columns = None if source.columns is None else set(source.columns) - unread
     for record in source.records(None, columns, source.blobs):
         number = record.start.row
-        if number in wanted and not isinstance(record.cells, BadRow):
-            yield number, record.cells
+        if number in wanted:
+            # Usable, though its other columns may be damaged.
+            yield number, {} if isinstance(record.cells, BadRow) else record.cells
 
 
 def _vector(

@@ -136,6 +136,16 @@ def test_a_damaged_page_is_named_and_ends_nothing_else(tmp_path: Path) -> None:
         scan(config(), path, labels=False)
 
 
+def test_damage_in_a_column_that_is_no_input_keeps_its_rows(tmp_path: Path) -> None:
+    from pipeline.integrity.rows import look
+
+    path = written(tmp_path / "m.parquet", table(60) | {"unused": list(range(60))})
+    damaged(path, 3)
+    seen = look(config(), path, scan(config(), path))
+    assert len(seen) == len(seen.groups) == 60
+    assert seen.cells == {}
+
+
 class Counted:
     """How many bytes of a file are read."""
 
