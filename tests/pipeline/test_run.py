@@ -45,8 +45,9 @@ def test_summary_says_what_inputs_and_scores_are_worth(finished: Finished) -> No
     assert shared_out == pytest.approx(everything - constant)
     (calibration,) = summary["calibration"]
     assert len(calibration["by_inputs"]) == 15
-    # 15 % of the train rows choose: too few for a temperature here.
-    assert calibration["selection_rows"] == 0
+    # A quarter of the train rows choose: enough for a temperature.
+    assert calibration["selection_rows"] >= 50
+    assert calibration["warnings"] == []
     assert summary["comparison"] is None
     page = Path(summary["report"]).read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
