@@ -83,9 +83,10 @@ _NUMBERS: tuple[tuple[re.Pattern[str], str], ...] = (
      "thousands separators"),
     (re.compile(r"[-+]?\d+,\d+"), "decimal commas"),
     (re.compile(r"[<>≤≥~≈±]=?\s*[-+]?" + _DIGITS), "signs such as < or >"),
+    (re.compile(rf"[(]?[-+]?{_DIGITS}(?:(?:\s*[,;/x×|:]\s*|\s+)[-+]?{_DIGITS})+[)]?"),
+     "several in a cell"),
     (re.compile(rf"[-+]?{_DIGITS}\s*(?P<unit>[a-zµμ°℃℉²³][a-z/µμ°²³^0-9]{{0,9}}"
                 r"|['\"′″]|[\u4e00-\u9fff]{1,3})", re.IGNORECASE), "units"),
-    (re.compile(rf"{_DIGITS}\s*/\s*{_DIGITS}"), "two numbers in a cell"),
 )  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def head_problems(report: Report, head: HeadConfig, split: str) -> Iterator[str]
         lacking = [name for name in getattr(head, "classes", ()) if not found[name]]
         if lacking and report.counts.splits.get(split):
             yield (
-                f"{where}.classes: no row of split {split!r} has"
+                f"{where}.classes{_column(head)}: no row of split {split!r} has"
                 f" {', '.join(map(repr, lacking))}; add rows or remove the class."
             )
     elif head.label == "texts":
@@ -108,6 +108,12 @@ def head_problems(report: Report, head: HeadConfig, split: str) -> Iterator[str]
         )
 
 
+def _column(head: HeadConfig) -> str:
+    """The label's column, where it is called otherwise than the head."""
+    column = getattr(head, "column", None) or head.name
+    return f" (column {column!r})" if column != head.name else ""
+
+
 def head_notes(
     report: Report, head: HeadConfig, train: str, judge: str
 ) -> Iterator[str]:
@@ -120,12 +126,12 @@ def head_notes(
         lacking = [name for name in getattr(head, "classes", ()) if not found[name]]
         if lacking:
             yield (
-                f"{where}: split {judge!r} judges without a row of"
+                f"{where}{_column(head)}: split {judge!r} judges without a row of"
                 f" {', '.join(map(repr, lacking))}."
             )
     for several in alike(getattr(head, "classes", ())):
         yield (
-            f"{where}.classes: {' and '.join(map(repr, several))} differ in case or"
+            f"{where}.classes{_column(head)}: {' and '.join(map(repr, several))} differ in case or"
             " blanks alone: one class or several?"
         )
     if isinstance(head, RankingHead) and not _lists(report, head, judge):
@@ -143,7 +149,7 @@ def head_notes(
         outside = sum(n for answer, n in asked.items() if answer not in known)
         if outside:
             yield (
-                f"{where}: {outside / sum(asked.values()):.1%} of the answers in split"
+                f"{where}{_column(head)}: {outside / sum(asked.values()):.1%} of the answers in split"
                 f" {judge!r} are not among the {len(known):,} that can be given."
             )
 

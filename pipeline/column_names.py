@@ -105,7 +105,8 @@ PHONES = ("phone", "telephone", "tel", "mobile", "fax", "电话", "手机", "联
 CODES = ("zip", "zipcode", "postcode", "postal", "plz", "邮编", "邮政编码")
 TIMES = (
     "time", "timestamp", "date", "datetime", "epoch", "at", "created", "updated",
-    "modified", "时间", "日期", "时间戳",
+    "modified", "ts", "utc", "unix", "unixtime",
+    "时间", "日期", "时间戳",
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline.integrity.rows import Seen, look
 from pipeline.scan import Scan
 from pipeline.views import ingestion_view
 from trainer.config import Config, UserError
+from trainer.features import features
 from trainer.schema import plain
 
 Kind = Literal["duplicates", "groups", "leaks", "confounders", "pairs"]
@@ -59,13 +61,23 @@ def find(config: Config, seen: Seen, scanned: Scan) -> list[Finding]:
         # Where no row is usable, only the scan of all rows tells anything.
         if level != "off" and (len(seen) or kind == "groups"):
             out += [
-                Finding(kind, level if serious else "note", text)
+                Finding(kind, level if serious else "note", _naming(config, text))
                 for serious, text in check(config, seen, scanned)
             ]
     if len(seen) < seen.rows and out:
         text = f"{len(seen):,} of {seen.rows:,} rows were looked at"
         out.append(Finding(out[-1].kind, "note", text))
     return out
+
+
+def _naming(config: Config, text: str) -> str:
+    """A sentence on an input, with its column where that is called otherwise."""
+    for feature in features(config):
+        # The input, or a fact about it: `note: ...`, `note: characters: ...`.
+        begin = re.match(rf"{re.escape(feature.key)}(: [a-z ]+)?(?=: )", text)
+        if begin and feature.column != feature.key:
+            return f"{begin[0]} (column {feature.column!r}){text[begin.end() :]}"
+    return text
 
 
 def checked(

@@ -34,8 +34,8 @@ def test_a_good_manifest_is_counted(tmp_path: Path) -> None:
     assert report.classes["label"]["测试"] == {"肺炎": 10}
     # No row is of the other class; every fraction of bad rows is allowed here.
     assert report.problems == [
-        "heads[label].classes: no row of split '训练' has '健康'; add rows or remove"
-        " the class."
+        "heads[label].classes (column '标签'): no row of split '训练' has '健康'; add"
+        " rows or remove the class."
     ]
     assert report.exit_code == 2
 

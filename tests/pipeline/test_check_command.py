@@ -264,3 +264,28 @@ def test_classes_that_differ_in_case_alone_are_a_note(tmp_path: Path) -> None:
     told = asked(config, "--data", write_csv(tmp_path / "m.csv", cells))[1]
     assert "'Cat' and 'cat' differ in case or blanks alone" in " ".join(told.split())
     assert "'-1'" not in told
+
+
+def test_every_complaint_names_the_column(tmp_path: Path) -> None:
+    config = written(
+        tmp_path,
+        inputs=[
+            {"name": "text", "modality": "text", "column": "病历"},
+            {"name": "more", "modality": "text", "column": "备注"},
+        ],
+        heads=[
+            {"name": "label", "kind": "classification", "column": "诊断",
+             "classes": ["a", "b", "c"]}
+        ],
+    )  # fmt: skip
+    cells = [
+        {"id": i, "病历": NOTES[i % 6], "备注": "always", "诊断": "ab"[i % 2]}
+        for i in range(80)
+    ]
+    told = asked(config, "--data", write_csv(tmp_path / "m.csv", cells))[1]
+    told = " ".join(told.split())
+    assert (
+        "heads[label].classes (column '诊断'): no row of split 'train' has 'c'" in told
+    )
+    assert "more (column '备注'): the same in every row that has it." in told
+    assert "text (column '病历'): decides 'label'" in told
