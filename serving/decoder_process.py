@@ -1,7 +1,7 @@
-"""Decodes pictures in a process of its own, which a damaged or hostile file may end.
+"""Decodes media in a process of its own, which a damaged or hostile file may end.
 
-Decoders are written in C and C++ (GDCM, OpenJPEG, CharLS, libtiff, libwebp, libavif):
-what a file does to them can be an endless loop, an abort or all of the memory, none of
+Decoders are written in C and C++ (GDCM, OpenJPEG, CharLS, libtiff, libwebp, libavif,
+libsndfile): what a file does to them can be an endless loop, an abort or all of the memory, none of
 which Python can catch. So they run in a child that holds no secret and has limits; when
 it goes, the file is refused with a reason, and the next file gets a new child.
 
@@ -43,8 +43,13 @@ TASKS = {
     "picture": "serving.pictures:render",
     "picture_facts": "serving.pictures:facts",
     "picture_frames": "serving.pictures:count_frames",
+    "sound": "serving.sound_decoder:to_wav",
+    "sound_facts": "serving.sound_decoder:facts",
 }
 """What a child may be asked: a function of a file's bytes and of keyword arguments."""
+
+_SOUND = "sound"
+"""How the names of tasks on sounds begin: their refusals speak of sounds."""
 
 _ROOT = str(Path(__file__).resolve().parents[1])
 
@@ -100,7 +105,7 @@ class Child:
     ) -> None:
         self._cpu_seconds = cpu_seconds
         self._wall_seconds = wall_seconds
-        limits = json.dumps([tasks, cpu_seconds, memory_bytes])
+        limits = json.dumps([tasks, cpu_seconds, wall_seconds, memory_bytes])
         program = (
             f"import sys; sys.path.insert(0, {_ROOT!r});"
             f"from serving.decoder_process import main; main({limits!r})"
@@ -132,7 +137,7 @@ class Child:
             answer, raw = _receive(self.process.stdout)
         except (EOFError, OSError, ValueError):
             self.end()
-            raise self._ended(time.monotonic() - began) from None
+            raise self._ended(task, time.monotonic() - began) from None
         finally:
             timer.cancel()
         if "dtype" not in answer:
@@ -140,17 +145,18 @@ class Child:
         pixels = np.frombuffer(raw, answer["dtype"]).reshape(answer["shape"])
         return answer, pixels
 
-    def _ended(self, seconds: float) -> _Ended:
+    def _ended(self, task: str, seconds: float) -> _Ended:
+        better = "WAV" if task.startswith(_SOUND) else "PNG"
         status = self.process.returncode
         if status == -signal.SIGXCPU or seconds >= self._wall_seconds:
             return _Ended(
                 "decoder_timeout",
-                f"not decoded within {self._cpu_seconds} s of CPU; convert it to PNG",
+                f"not decoded within {self._cpu_seconds} s of CPU; convert it to {better}",
             )
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
         return _Ended(
             "decoder_failed",
-            f"the file ended its decoder ({how}); check it or convert it to PNG",
+            f"the file ended its decoder ({how}); check it or convert it to {better}",
         )
 
     def end(self) -> None:
@@ -219,7 +225,7 @@ def _receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
 
 def main(limits: str) -> None:
     """The child: answers until its input ends."""
-    tasks, cpu_seconds, memory_bytes = json.loads(limits)
+    tasks, cpu_seconds, wall_seconds, memory_bytes = json.loads(limits)
     # What a decoder prints must not stand between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -235,23 +241,31 @@ def main(limits: str) -> None:
         used = int(time.process_time())
         hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
         resource.setrlimit(resource.RLIMIT_CPU, (used + 1 + cpu_seconds, hard))
-        _send(answers, *_answer(tasks[head["task"]], data, head["options"]))
+        # Where it only waits, and whoever asked has gone.
+        signal.alarm(int(wall_seconds) + 5)
+        _send(answers, *_answer(head["task"], tasks, data, head["options"]))
+        signal.alarm(0)
 
 
 def _answer(
-    task: str, data: bytes, options: dict[str, Any]
+    task: str, tasks: dict[str, str], data: bytes, options: dict[str, Any]
 ) -> tuple[dict[str, Any], Any]:
-    module, _, function = task.partition(":")
+    sound = task.startswith(_SOUND)
+    module, _, function = tasks[task].partition(":")
     try:
         value = getattr(importlib.import_module(module), function)(data, **options)
     except MediaError as error:
         return {"reason": error.reason, "message": str(error)}, b""
     except MemoryError:
-        told = "needs more memory to decode than a picture is given; make it smaller"
-        return {"reason": "too_many_pixels", "message": told}, b""
+        told = "needs more memory to decode than it is given; make it smaller"
+        reason = "too_long_audio" if sound else "too_many_pixels"
+        return {"reason": reason, "message": told}, b""
     except Exception as error:  # damaged files raise whatever they break
-        told = f"cannot be decoded ({type(error).__name__}); convert it to PNG"
-        return {"reason": "corrupt_image", "message": told}, b""
+        better, reason = "PNG", "corrupt_image"
+        if sound:
+            better, reason = "WAV", "corrupt_audio"
+        told = f"cannot be decoded ({type(error).__name__}); convert it to {better}"
+        return {"reason": reason, "message": told}, b""
     if isinstance(value, np.ndarray):
         value = np.ascontiguousarray(value)
         return {"dtype": value.dtype.str, "shape": value.shape}, value.reshape(-1)

@@ -1,7 +1,7 @@
 """Sounds: header facts without decoding, and any sound file as 16-bit PCM WAV.
 
-A 16-bit PCM WAV passes as it is; everything else is decoded by libsndfile, in a process
-of its own (`serving/sound_process.py`).
+A 16-bit PCM WAV passes as it is; everything else is decoded by libsndfile
+(`serving/sound_decoder.py`), in a process of its own.
 """
 
 import struct
@@ -9,14 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from serving import sound_process
+from serving.decoder_process import decode
 from serving.media_error import MediaError
 from serving.mp3_header import after_id3, is_mp3, mp3_header
 from serving.sound_containers import HEADERS, SoundHeader
-from serving.sound_samples import write_wav
-
-MAX_RATE_HZ = 10_000_000
-"""Above every recorder; a higher rate is a damaged header. The serving graph's, too."""
+from serving.sound_samples import check_rate, write_wav
 
 MAX_SAMPLES = 128 * 2**20
 """Frames times channels of what is decoded: 256 MiB at 16 bits."""
@@ -29,19 +26,15 @@ def read_header(data: bytes, name: str = "") -> SoundHeader:
 
     Raises:
         MediaError: `unsupported_format`, `corrupt_audio`, `truncated_audio`, or what
-            `sound_process.facts` raises.
+            `decoder_process.decode` raises.
     """
     _, header = _opened(data, name)
     if header.sample_rate_hz and header.channels and header.frames is not None:
         return header
-    facts = sound_process.facts(after_id3(data), name)
-    return replace(
-        header,
-        sample_rate_hz=facts.sample_rate_hz,
-        channels=facts.channels,
-        bits=header.bits or facts.bits,
-        frames=facts.frames,
-    )
+    facts = decode("sound_facts", after_id3(data), name)
+    if header.bits:
+        del facts["bits"]  # the file's own word
+    return replace(header, **facts)
 
 
 def as_wav(data: bytes, max_seconds: float, name: str = "") -> bytes:
@@ -54,7 +47,7 @@ def as_wav(data: bytes, max_seconds: float, name: str = "") -> bytes:
 
     Raises:
         MediaError: `empty_file`, `too_long_audio`, and what `read_header` and
-            `sound_process.decode` raise.
+            `decoder_process.decode` raise.
     """
     data, header = _opened(data, name)
     _check_seconds(header.seconds or 0.0, max_seconds, name)
@@ -66,14 +59,8 @@ def as_wav(data: bytes, max_seconds: float, name: str = "") -> bytes:
         # Said aloud, the size is the same for every reader.
         size = struct.pack("<I" if data[:4] != b"RIFX" else ">I", header.data_bytes)
         data = data[: header.data_start - 4] + size + data[header.data_start :]
-    facts, samples = sound_process.decode(data, max_seconds, MAX_SAMPLES, name)
-    if not len(samples):
-        # Only a whole MP3 or Ogg comes here without a sample of what it counted.
-        if header.frames:
-            raise MediaError("truncated_audio", "nothing of it could be decoded", name)
-        raise MediaError("empty_file", "a sound without a sample", name)
-    _check_rate(facts.sample_rate_hz, facts.channels, name)
-    return write_wav(samples, facts.sample_rate_hz)
+    wav = decode("sound", data, name, max_seconds=max_seconds, max_samples=MAX_SAMPLES)
+    return bytes(wav)
 
 
 def _canonical(data: bytes, header: SoundHeader) -> bytes:
@@ -99,7 +86,7 @@ def _opened(data: bytes, name: str) -> tuple[bytes, SoundHeader]:
             "truncated_audio", "the file ends inside its own header", name
         ) from error
     if header.bits:
-        _check_rate(header.sample_rate_hz, header.channels, name)
+        check_rate(header.sample_rate_hz, header.channels, name)
     return body, header
 
 
@@ -114,19 +101,6 @@ def _header(data: bytes, name: str, tagged: bool) -> SoundHeader:
     raise MediaError(
         "unsupported_format", f"not {_KNOWN}; convert it to one of these", name
     )
-
-
-def _check_rate(rate: int, channels: int, name: str) -> None:
-    if not (rate > 0 and channels > 0):
-        raise MediaError("corrupt_audio", "header with no sample rate or channel", name)
-    # A WAV's bytes a second must fit 32 bits, a frame's bytes 16.
-    if rate > MAX_RATE_HZ or rate * channels * 2 >= 2**32 or channels > 32767:
-        raise MediaError(
-            "corrupt_audio",
-            f"header with {rate} Hz and {channels} channels; at most {MAX_RATE_HZ} Hz"
-            " can be",
-            name,
-        )
 
 
 def _check_seconds(seconds: float, max_seconds: float, name: str) -> None:

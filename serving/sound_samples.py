@@ -6,6 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serving.media_error import MediaError
+
+MAX_RATE_HZ = 10_000_000
+"""Above every recorder; a higher rate is a damaged header. The serving graph's, too."""
+
 
 def to_int16(values: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
     """Floats in [-1, 1) of any shape as int16; the scale of `tf.audio.decode_wav`.
@@ -29,3 +34,21 @@ def write_wav(samples: npt.NDArray[np.int16], sample_rate_hz: int) -> bytes:
             body,
         )
     )
+
+
+def check_rate(rate: int, channels: int, name: str = "") -> None:
+    """Refuses what no WAV can say.
+
+    Raises:
+        MediaError: `corrupt_audio`.
+    """
+    if not (rate > 0 and channels > 0):
+        raise MediaError("corrupt_audio", "header with no sample rate or channel", name)
+    # A WAV's bytes a second must fit 32 bits, a frame's bytes 16.
+    if rate > MAX_RATE_HZ or rate * channels * 2 >= 2**32 or channels > 32767:
+        raise MediaError(
+            "corrupt_audio",
+            f"header with {rate} Hz and {channels} channels; at most {MAX_RATE_HZ} Hz"
+            " can be",
+            name,
+        )

@@ -82,9 +82,7 @@ def test_ingestion_reads_and_writes_a_store(store: Store, tmp_path: Path) -> Non
 def test_a_large_manifest_is_read_right(store: Store) -> None:
     rows = [f"{i},{i * 7919 % 1000003}" for i in range(200_000)]
     path = store.put("large.csv", "\n".join(["id,text", *rows]).encode())
-    found = [
-        record.cells["text"]  # type: ignore[call-overload]
-        for record in Manifest(path).records()
-    ]
+    cells = [record.cells for record in Manifest(path).records()]
+    found = [one["text"] for one in cells if isinstance(one, dict)]
     assert found == [row.partition(",")[2] for row in rows]
     assert len("\n".join(rows)) > 2_000_000

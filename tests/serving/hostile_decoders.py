@@ -33,7 +33,7 @@ def endless(data: bytes) -> None:
         pass
 
 
-def asleep(data: bytes) -> None:
+def asleep(data: bytes, **options: float) -> None:
     sys.stdin.read()
 
 
@@ -55,4 +55,9 @@ TASKS = {
         *("turned", "told", "refused", "broken", "endless", "asleep", "killed"),
         *("gone", "hungry"),
     )
+}
+
+SOUND_TASKS = {
+    "sound": f"{__name__}:asleep",
+    **{f"sound_{name}": place for name, place in TASKS.items()},
 }

@@ -21,9 +21,11 @@ METHODS = (
 CONTENT = random.Random(0).randbytes(3000) + bytes(200_000)
 
 
-def refusal(path: Path, member: str = "m", **options: int) -> MediaError:
+def refusal(
+    path: Path, member: str = "m", max_bytes: int = media.MAX_BYTES
+) -> MediaError:
     with pytest.raises(MediaError) as caught:
-        media.read_media(f"{path}!{member}", **options)
+        media.read_media(f"{path}!{member}", max_bytes=max_bytes)
     return caught.value
 
 

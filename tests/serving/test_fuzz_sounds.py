@@ -5,7 +5,7 @@ import io
 import tempfile
 import zipfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +97,7 @@ def test_a_damaged_sound_is_heard_or_refused(
 @fuzz(200)
 def test_bytes_behind_a_known_beginning(data: bytes, start: tuple[str, str]) -> None:
     for whole in (encoded(*start)[:12] + data, b"ID3" + data, data):
-        found = outcome(lambda w=whole: media.servable_audio(w, verify=True))
+        found = outcome(partial(media.servable_audio, whole, verify=True))
         assert isinstance(found, bytes) or found in REASONS
         with contextlib.suppress(MediaError):
             media.describe(whole, "audio")
@@ -123,6 +123,6 @@ def test_a_damaged_archive_is_read_or_refused(
         path.write_bytes(mutated(archive(method), changes))
         for member in ("m", "图/a.png", "absent"):
             found = outcome(
-                lambda m=member: media.read_media(f"{path}!{m}", max_bytes=100_000)
+                partial(media.read_media, f"{path}!{member}", max_bytes=100_000)
             )
             assert found in READ_REASONS or (found and member != "absent")

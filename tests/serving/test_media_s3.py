@@ -123,7 +123,7 @@ def test_a_model_is_served_from_a_store(store: Store, half_base: Path) -> None:
     base = store.put_folder("served", half_base)
     found = version_files.find_versions(base)
     servable = Servable("half", 7, found[7])
-    answer = servable.run("serving_default", {"x": np.float32([2, 4])})
+    answer = servable.run("serving_default", {"x": np.array([2, 4], np.float32)})
     np.testing.assert_allclose(answer["y"], [3, 4])
     copy = servable._folder
     assert os.path.isdir(copy)
