@@ -67,7 +67,7 @@ def open_binary(url: str) -> BinaryIO:
             raise OSError(f"{_shown(url)}: more than {_MAX_SPOOLED_BYTES} bytes")
         copy.seek(0)
         stack.pop_all()
-        return copy  # type: ignore[return-value]
+        return copy
 
 
 def _retried(call: Any) -> Any:
