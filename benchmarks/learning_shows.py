@@ -27,7 +27,7 @@ from trainer.config import (
 )
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-SUPERVISED = ObjectivesConfig()
+SUPERVISED = ObjectivesConfig(supervised=SupervisedObjective())
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def staged(config: Config, *stages: StageConfig) -> Config:
 def only(stage: StageConfig, *names: str) -> StageConfig:
     """The stage with some of its objectives."""
     chosen = {name: getattr(stage.objectives, name) for name in names}
-    objectives = ObjectivesConfig(**{"supervised": None, **chosen})
+    objectives = ObjectivesConfig(**chosen)
     return replace(stage, objectives=objectives)
 
 
@@ -87,7 +87,7 @@ def _few_labels(seed: int) -> dict[str, Config]:
     base = replace(base, heads=(head,))
     pretrain, finetune = base.stages
     scratch = with_epochs(replace(finetune, base=None), 100, learning_rate=0.002)
-    pcl = ObjectivesConfig(supervised=None, pcl=PclObjective(dim=64))
+    pcl = ObjectivesConfig(pcl=PclObjective(dim=64))
     both = replace(only(pretrain, "contrastive").objectives, pcl=PclObjective(dim=64))
     # On rows held out of train (`--dev`), seeds 0 and 1, the labels alone 0.65: guesses
     # of augmented views 0.66, of the rows as they are 0.72; sharper guesses (0.3) 0.71,

@@ -203,6 +203,7 @@ def _config_of(client: Any) -> Config:
         ImagesInput,
         TabularInput,
         TextInput,
+        as_served,
     )
 
     contract = client.contract()
@@ -219,7 +220,7 @@ def _config_of(client: Any) -> Config:
     if numeric:
         inputs.append(TabularInput(name="polymodal_numbers", numeric=numeric))
     head = ClassificationHead(name="polymodal_unused", classes=("a", "b"))
-    return Config(name="remote", inputs=tuple(inputs), heads=(head,))
+    return as_served("remote", inputs, head)
 
 
 def _write(

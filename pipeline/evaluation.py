@@ -12,7 +12,7 @@ from trainer.config import (
     HeadConfig,
     Threshold,
 )
-from trainer.features import SLICE_PREFIX, weight_key
+from trainer.features import SLICE_PREFIX, weight_answer
 from trainer.heads import HEADS
 
 DEFAULT_WORSENING = 0.01
@@ -124,12 +124,12 @@ def eval_config(config: Config) -> Any:
         key = _output_name(head)
         if one:
             spec.label_key, spec.prediction_key = head.name, key
-            spec.example_weight_key = weight_key(head.name)
+            spec.example_weight_key = weight_answer(config, head.name)
         else:
             # Of several outputs, TFMA takes the one that is called as the output is,
             # whatever the prediction key says.
             spec.label_keys[key] = head.name
-            spec.example_weight_keys[key] = weight_key(head.name)
+            spec.example_weight_keys[key] = weight_answer(config, head.name)
         metrics = [
             _with_thresholds(config, head, name, metric)
             for name, metric in tfma_metrics(head, _named(config, head)).items()

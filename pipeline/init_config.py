@@ -18,17 +18,10 @@ from pipeline.manifest import ManifestError
 from pipeline.outputs import appearing, writable_file
 from pipeline.profile import Column, profile
 from trainer.config import from_mapping
+from trainer.names import ROW_KEYS, reserved_end, unknown_key
 
 _MAX_SIDE = 128
 _MAX_FRAMES = 32
-_RESERVED = (
-    "_present",
-    "_scores",
-    "_classes",
-    "_selected",
-    "_abstained",
-    "_embedding",
-)
 
 
 def write(
@@ -94,10 +87,12 @@ class _Writer:
         name = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")[:36]
         if not re.match(r"[a-z]", name):
             name = fallback
-        if name.endswith(_RESERVED):
-            name += "_value"
+        if reserved_end(name) is not None or name in ROW_KEYS:
+            name = f"{name[:32]}_value"
         base, number = name, 2
-        while name in self.names:
+        # Nor may a name be that of another column's answer.
+        answers = set(map(unknown_key, self.names))
+        while name in self.names | answers or unknown_key(name) in self.names:
             name, number = f"{base}_{number}", number + 1
         self.names.add(name)
         return name

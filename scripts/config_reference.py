@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from trainer.config import Config  # noqa: E402
-from trainer.schema import key_of, plain, tag_of, union_members  # noqa: E402
+from trainer.schema import key_of, plain  # noqa: E402
+from trainer.unions import tag_of, union_members  # noqa: E402
 
 TARGET = ROOT / "docs" / "config.md"
 _NONE = type(None)

@@ -75,7 +75,8 @@ class AskedModel(ABC):
         Returns:
             One dict a row, in order: `H` the answer of head H, `H_scores` its class ->
             score, `H_abstained` whether it was too unsure (of a head that can
-            abstain), `N_present` whether input N was there, `model_version`.
+            abstain), `N_present` whether input N was there, `C_unknown` whether
+            training never saw the category in column C, `model_version`.
 
         Raises:
             RowError: a row that cannot be sent.

@@ -11,6 +11,7 @@ WORDS = {
         "parts": "The part each input played",
         "parts_note": "in the score of the answer, as Shapley values",
         "absent": "absent",
+        "unknown": "a category that training never saw",
         "latency": "Latency",
         "version": "Model version",
         "nothing": "Nothing is given: this is what the model says without any input.",
@@ -25,6 +26,7 @@ WORDS = {
         "parts": "各输入所起的作用",
         "parts_note": "对答案得分的贡献（沙普利值）",
         "absent": "缺失",
+        "unknown": "训练时没见过的类别",
         "latency": "延迟",
         "version": "模型版本",
         "nothing": "没有任何输入：这是模型在没有输入时的回答。",
@@ -87,14 +89,17 @@ def page_of(
             _bars(shown, longest, "pm-part") if shown else f"<p>{said['none']}</p>"
         )
         out.append("</section>")
-    absent = sorted(
-        key.removesuffix("_present")
-        for key, value in answer.items()
-        if key.endswith("_present") and not value
-    )
-    if absent:
-        names = html.escape(", ".join(absent))
-        out.append(f"<p>{said['absent']}: {names}</p>")
+    for word, end, value in (
+        ("absent", "_present", False),
+        ("unknown", "_unknown", True),
+    ):
+        found = sorted(
+            key.removesuffix(end)
+            for key, told in answer.items()
+            if key.endswith(end) and told is value
+        )
+        if found:
+            out.append(f"<p>{said[word]}: {html.escape(', '.join(found))}</p>")
     out.append(
         f"<p>{said['latency']}: <b>{seconds * 1000:.1f} ms</b> · {said['version']}: "
         f"<b class='pm-version'>{html.escape(str(answer['model_version']))}</b></p>"

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from trainer.config import LoraConfig, StageConfig, UnfreezeConfig, UserError
+from trainer.layer_names import tops
 from trainer.model import Network
 
 _LORA = ("lora_kernel_a", "lora_kernel_b", "lora_embeddings_a", "lora_embeddings_b")
@@ -25,10 +26,9 @@ def check_patterns(model: keras.Model, where: str, patterns: Sequence[str]) -> N
     paths = [v.path for v in model.variables]
     for pattern in patterns:
         if not any(re.search(pattern, path) for path in paths):
-            tops = sorted({path.split("/")[0] for path in paths})
             raise AdaptationError(
                 f"{where}: the pattern {pattern!r} is found in no variable's path."
-                f" Paths start with: {', '.join(tops)}"
+                f" Paths start with: {tops(paths)}"
             )
 
 
@@ -65,8 +65,8 @@ def adapt(network: Network, stage: StageConfig) -> str:
         hold(model, heads)
     check_patterns(model, "freeze", stage.freeze)
     if stage.lora is not None:
-        adapted = enable_lora(model, stage.lora)
-        hold(model, [*heads, *(path for path in adapted)])
+        adapted = enable_lora(model, stage.lora, network.head_layers())
+        hold(model, [*heads, *adapted])
     if stage.freeze:
         moving = [
             v.path
@@ -85,8 +85,13 @@ def lora_layers(model: keras.Model) -> list[Any]:
     return [x for x in _leaves(model) if getattr(x, "lora_enabled", False)]
 
 
-def enable_lora(model: keras.Model, config: LoraConfig) -> list[str]:
+def enable_lora(
+    model: keras.Model, config: LoraConfig, heads: Sequence[keras.layers.Layer] = ()
+) -> list[str]:
     """Adds low-rank matrices to the layers whose weight's path matches.
+
+    Args:
+        heads: layers that learn as they are, and get none.
 
     Returns:
         Paths of the matrices, which are what learns.
@@ -94,7 +99,10 @@ def enable_lora(model: keras.Model, config: LoraConfig) -> list[str]:
     Raises:
         AdaptationError: no Dense, EinsumDense or Embedding layer matches.
     """
+    whole = {id(part) for one in heads for part in one._flatten_layers()}
     for layer in _leaves(model):
+        if id(layer) in whole:
+            continue
         weight = getattr(layer, "_kernel", None)
         if weight is None:
             weight = getattr(layer, "_embeddings", None)
@@ -108,7 +116,7 @@ def enable_lora(model: keras.Model, config: LoraConfig) -> list[str]:
         raise AdaptationError(
             f"lora.targets: {config.targets!r} is found in the path of no Dense,"
             f" EinsumDense or Embedding weight of more than {config.rank} rows and"
-            " columns."
+            " columns below the heads."
         )
     return [v.path for x in layers for v in x.variables if v.name in _LORA]
 

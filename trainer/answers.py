@@ -12,7 +12,7 @@ from trainer.calibration import MAX_INPUTS, Calibration
 from trainer.config import ClassificationHead, Config
 from trainer.features import present_key
 from trainer.heads import heads
-from trainer.modalities import Resources
+from trainer.modalities import Resources, modalities
 
 
 def answer(
@@ -22,7 +22,7 @@ def answer(
     resources: Resources,
     calibration: Calibration,
 ) -> dict[str, tf.Tensor]:
-    """The heads' answers.
+    """The heads' answers, and what is to be said of the inputs.
 
     Args:
         outputs: the model's: each head's name -> float32 logits [batch, size].
@@ -30,11 +30,16 @@ def answer(
 
     Returns:
         What each head answers, with its logits divided by the temperature of the inputs
-        that the row has; and `H_abstained` bool [batch] of a head with
-        `abstain_below`, true where the highest score is below the threshold (Chow 1970,
-        "On optimum recognition error and reject tradeoff").
+        that the row has; `H_abstained` bool [batch] of a head with `abstain_below`,
+        true where the highest score is below the threshold (Chow 1970, "On optimum
+        recognition error and reject tradeoff"); and of each input what
+        `Modality.answers` tells: whether it was there, and which categories are unknown.
     """
     out: dict[str, tf.Tensor] = {}
+    for one in modalities(config):
+        # Masks out of a decoder have no rank that the graph knows; these have.
+        told = one.answers(dict(tensors))
+        out |= {key: tf.reshape(value, [-1]) for key, value in told.items()}
     for head in heads(config):
         logits = tf.convert_to_tensor(outputs[head.name])
         fitted = calibration.get(head.name)

@@ -17,10 +17,13 @@ from typing import Any
 import yaml
 
 from trainer.abstention_config import FoundThreshold
+from trainer.checked import checked
 from trainer.config_error import ConfigError, UserError
 from trainer.config_file import read_yaml
 from trainer.config_problems import (
+    answer_problems,
     comparison_problems,
+    leak_problems,
     name_problems,
     reference_problems,
     stage_problems,
@@ -46,6 +49,7 @@ from trainer.head_config import (
     RetrievalHead,
     VqaHead,
 )
+from trainer.inherited import with_inherited
 from trainer.input_config import (
     AudioInput,
     ImageInput,
@@ -67,6 +71,7 @@ from trainer.objective_config import (
     ObjectivesConfig,
     PclObjective,
     SupervisedObjective,
+    labels_alone,
 )
 from trainer.overrides import override_key
 from trainer.schema import option, plain, positive, read, required, shown
@@ -131,6 +136,7 @@ __all__ = [
     "UnfreezeConfig",
     "UserError",
     "VqaHead",
+    "as_served",
     "from_json",
     "from_mapping",
     "load",
@@ -154,7 +160,10 @@ class Config:
     data: DataConfig = option(DataConfig(), "How the manifest is read.")
     embedding_dim: int = option(128, "Size of each input's pooled embedding.")
     fusion: FusionConfig = option(ConcatFusion(), "How the inputs are joined.")
-    objectives: ObjectivesConfig = option(ObjectivesConfig(), "What is learned from.")
+    objectives: ObjectivesConfig = option(
+        labels_alone(),
+        "What is learned from, all of it; not given = `supervised` alone.",
+    )
     training: TrainingConfig = option(TrainingConfig(), "How the weights are found.")
     stages: tuple[StageConfig, ...] = option(
         (),
@@ -170,6 +179,20 @@ class Config:
     serving: ServingConfig = option(
         ServingConfig(), "Where and how it is served: read by `polymodal deploy`."
     )
+
+    def __post_init__(self) -> None:
+        """Holds a config that was made in Python to what one in a file is held to.
+
+        Raises:
+            ConfigError: it lists every problem.
+        """
+        values, found = checked(self)
+        if not found:
+            for name, value in values.items():
+                object.__setattr__(self, name, value)  # Lists are tuples, 1 is 1.0.
+            found = list(self.problems())
+        if found:
+            raise ConfigError("Config", [text.lstrip(".") for text in found])
 
     def input(self, name: str) -> InputConfig:
         """The input of that name; KeyError otherwise."""
@@ -190,6 +213,8 @@ class Config:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", self.name):
             yield f"name: letters, digits, _ . - only. Received: {self.name!r}"
         yield from name_problems(self)
+        yield from answer_problems(self)
+        yield from leak_problems(self)
         yield from reference_problems(self)
 
     def resolved_stages(self) -> tuple[StageConfig, ...]:
@@ -201,45 +226,26 @@ class Config:
         )
 
 
+def as_served(name: str, inputs: Sequence[InputConfig], head: HeadConfig) -> Config:
+    """A Config that is not checked: of a model that others made, whose names may be any."""
+    config = object.__new__(Config)
+    given = {"name": name, "inputs": tuple(inputs), "heads": (head,)}
+    for field in dataclasses.fields(Config):
+        made = field.default_factory
+        default = field.default if made is dataclasses.MISSING else made()
+        object.__setattr__(config, field.name, given.get(field.name, default))
+    return config
+
+
 def from_mapping(mapping: Any, source: str = "config") -> Config:
     """A Config from plain mappings and lists; ConfigError lists every problem."""
     problems: list[str] = []
     if not isinstance(mapping, Mapping):
         raise ConfigError(source, [f"expected a mapping. Received: {shown(mapping)}"])
-    config = read(Config, _with_inherited(mapping), "", problems)
+    config = read(Config, with_inherited(mapping), "", problems)
     if problems:
         raise ConfigError(source, [p.lstrip(".") for p in problems])
     return typed(config)
-
-
-def _with_inherited(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Each stage with the file's `training` under its own, and its `objectives`.
-
-    Objectives are taken whole or not at all: a stage that names its own drops the rest.
-    """
-    stages = mapping.get("stages")
-    if not isinstance(stages, list):
-        return mapping
-    out = []
-    for stage in stages:
-        if isinstance(stage, Mapping):
-            stage = dict(stage)
-            own, common = stage.get("training"), mapping.get("training")
-            if isinstance(own or {}, Mapping) and isinstance(common or {}, Mapping):
-                stage["training"] = {**(common or {}), **(own or {})}
-            if "objectives" in stage:
-                stage["objectives"] = _only_named(stage["objectives"])
-            elif "objectives" in mapping:
-                stage["objectives"] = mapping["objectives"]
-        out.append(stage)
-    return {**mapping, "stages": out}
-
-
-def _only_named(objectives: Any) -> Any:
-    """`supervised` is on by default in a file without stages, not in a stage's list."""
-    if isinstance(objectives, Mapping):
-        return {"supervised": None, **objectives}
-    return objectives
 
 
 def typed(config: Any) -> Config:

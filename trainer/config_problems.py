@@ -3,48 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from trainer.fusion_config import FilmFusion
-from trainer.head_config import RetrievalHead, VqaHead
+from trainer.head_config import HeadConfig, RetrievalHead, VqaHead
 from trainer.input_config import (
     ImagesInput,
     TabularInput,
     TextInput,
+    input_answers,
+    input_columns,
 )
+from trainer.names import NAME, ROW_KEYS, reserved_end
 from trainer.objective_problems import matches, objective_problems
 from trainer.schema import named, nearest
 
 if TYPE_CHECKING:
     from trainer.config import Config
-
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
-_RESERVED = (
-    "_present",
-    "_scores",
-    "_classes",
-    "_selected",
-    "_abstained",
-    "_embedding",
-    "_match",
-)
+    from trainer.objective_config import ObjectivesConfig
 
 
 def name_problems(config: Config) -> Iterator[str]:
     """Names that requests or answers could not use, or that are taken."""
     seen: dict[str, str] = {}
     for where, name in _all_names(config):
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             yield (
                 f"{where}: names are lower-case ASCII letters, digits and _,"
                 " starting with a letter; give `name:` beside `column:`."
                 f" Received: {name!r}"
             )
-        for suffix in _RESERVED:
-            if name.endswith(suffix):
-                yield f"{where}: may not end in {suffix}, which answers use."
+        end = reserved_end(name)
+        if end is not None:
+            yield f"{where}: may not end in {end}, which answers use."
+        if name in ROW_KEYS and where.startswith("heads["):
+            yield (
+                f"{where}: {name!r} stands in every answered row beside the heads'"
+                " answers; give the head another name, and `column:` beside it."
+            )
         if name in seen:
             yield f"{where}: the name {name!r} is taken by {seen[name]}."
         seen[name] = where
@@ -59,6 +56,45 @@ def _all_names(config: Config) -> Iterator[tuple[str, str]]:
                 yield f"inputs[{one.name}].{name}", name
     for head in config.heads:
         yield f"heads[{head.name}].name", head.name
+
+
+def answer_problems(config: Config) -> Iterator[str]:
+    """Answers of two parts of the config that would have one name."""
+    seen: dict[str, str] = {}
+    for where, key in _all_answers(config):
+        other = seen.setdefault(key, where)
+        if other != where:
+            yield (
+                f"{where}: its answer {key!r} is also one of {other}; give one of the"
+                " two another name."
+            )
+
+
+def _all_answers(config: Config) -> Iterator[tuple[str, str]]:
+    for one in config.inputs:
+        for key in input_answers(one):
+            yield f"inputs[{one.name}]", key
+    for head in config.heads:
+        for key in head.answers:
+            yield f"heads[{head.name}]", key
+
+
+def leak_problems(config: Config) -> Iterator[str]:
+    """Inputs that read what a head is to predict."""
+    told = {
+        head.column or head.name: head.name
+        for head in config.heads
+        if not isinstance(head, RetrievalHead)
+    }
+    for one in config.inputs:
+        for where, column in input_columns(one):
+            # One name for both is told by `name_problems`.
+            if column in told and told[column] not in (one.name, where):
+                yield (
+                    f"inputs[{one.name}].{where}: reads the manifest column {column!r},"
+                    f" which heads[{told[column]}] is to predict; an input that holds"
+                    " the answer leaves nothing to learn: remove it."
+                )
 
 
 def reference_problems(config: Config) -> Iterator[str]:
@@ -145,11 +181,29 @@ def untaught_problems(config: Config) -> Iterator[str]:
 
     Of a file that is to be trained: the config inside a model tells its last stage only.
     """
+    stages = config.resolved_stages()
     for head in config.heads:
-        if isinstance(head, RetrievalHead) and head.match:
-            stages = config.resolved_stages()
-            if not any(matches(stage.objectives, head.pair) for stage in stages):
-                yield (
-                    f"heads[{head.name}].match: nothing teaches it; give a stage the"
-                    f" objective `matching` on the pair {list(head.pair)}."
-                )
+        if not any(_teaches(stage.objectives, head, config) for stage in stages):
+            yield (
+                f"heads[{head.name}]: nothing teaches it; give a stage the objective"
+                " `supervised`. Where `objectives` are named, these are all."
+            )
+        elif (
+            isinstance(head, RetrievalHead)
+            and head.match
+            and not any(matches(one.objectives, head.pair) for one in stages)
+        ):
+            yield (
+                f"heads[{head.name}].match: nothing teaches it; give a stage the"
+                f" objective `matching` on the pair {list(head.pair)}."
+            )
+
+
+def _teaches(objectives: ObjectivesConfig, head: HeadConfig, config: Config) -> bool:
+    """Whether a head may learn something from these objectives."""
+    if objectives.supervised is not None or objectives.distillation is not None:
+        return True
+    if isinstance(head, RetrievalHead) and head.match:
+        return matches(objectives, head.pair)
+    mixmatch = objectives.mixmatch
+    return mixmatch is not None and head.name == (mixmatch.head or config.heads[0].name)

@@ -18,7 +18,14 @@ import tensorflow as tf
 from trainer.answers import answer
 from trainer.calibration import CALIBRATION_ASSET, Calibration, to_json
 from trainer.config import CONFIG_ASSET, Config, to_yaml
-from trainer.features import EMBEDDING, embedding_key, features
+from trainer.features import (
+    EMBEDDING,
+    FUSED,
+    embedding_key,
+    features,
+    pooled_key,
+    weight_answer,
+)
 from trainer.heads import heads
 from trainer.modalities import Resources, modalities
 from trainer.modalities.text import Text
@@ -98,10 +105,7 @@ class ServingModule(tf.Module):
             tensors: dict[str, Any], run: Callable[[dict[str, Any]], dict[str, Any]]
         ) -> dict[str, tf.Tensor]:
             outputs = run(tensors)
-            out = answer(config, outputs, tensors, resources, calibration)
-            for one in modalities(config):
-                out[one.present] = tf.identity(tensors[one.present])
-            return out
+            return answer(config, outputs, tensors, resources, calibration)
 
         def parse(examples: tf.Tensor, spec: dict[str, Any]) -> dict[str, Any]:
             parsed: dict[str, Any] = tf.io.parse_example(examples, spec)
@@ -129,10 +133,9 @@ class ServingModule(tf.Module):
         def embed(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             tensors = prepared(sparsify(config, inputs))
             outputs = unpadded(tensors)
-            out = {EMBEDDING: outputs[EMBEDDING]}
+            out = {EMBEDDING: outputs[FUSED]}
             for one in modalities(config):
-                key = embedding_key(one.name)
-                out[key] = outputs[key]
+                out[embedding_key(one.name)] = outputs[pooled_key(one.name)]
                 out[one.present] = tf.identity(tensors[one.present])
             return out
 
@@ -155,7 +158,8 @@ def _known(config: Config, labels: dict[str, Any]) -> dict[str, Any]:
     """Labels with zeros where unknown: TFMA weighs such a row 0, but still reads it."""
     out = dict(labels)
     for head in heads(config):
-        label, weight = labels[head.name], labels[head.weight]
+        label, weight = labels[head.name], out.pop(head.weight)
+        out[weight_answer(config, head.name)] = weight
         known = weight > 0
         if label.shape.rank == 2:
             known = known[:, None]

@@ -22,6 +22,37 @@ from trainer.config import (
     TabularColumn,
     TabularInput,
 )
+from trainer.names import present_key, unknown_key
+
+__all__ = [
+    "EMBEDDING",
+    "FUSED",
+    "GROUP_KEY",
+    "ID_KEY",
+    "MEDIA",
+    "NO_CLASS",
+    "SHOWN",
+    "SLICE_PREFIX",
+    "Feature",
+    "Label",
+    "auxiliary_key",
+    "embedding_key",
+    "features",
+    "group_key",
+    "head_labels",
+    "input_features",
+    "labels_of",
+    "mask_key",
+    "pooled_key",
+    "present_key",
+    "slice_columns",
+    "split_key",
+    "subset_name",
+    "tokens_key",
+    "unknown_key",
+    "weight_answer",
+    "weight_key",
+]
 
 ID_KEY = "__id__"
 """Feature that carries a row's id, so that a prediction can be traced to its row."""
@@ -34,9 +65,14 @@ NO_CLASS = "__none__"
 tf.Example cannot be told from a missing label."""
 
 EMBEDDING = "embedding"
+"""The fused embedding in the answer of the signature `embed`."""
+
+# Keys of our own hold a colon, which no name in a config does: none is ever taken for an
+# input, a column or a head.
+FUSED = "fused:"
 """Key of the fused embedding among the model's outputs."""
 
-SHOWN = "shown"
+SHOWN = "shown:"
 """Key of the inputs that modality dropout left, among what objectives look at."""
 
 SLICE_PREFIX = "slice:"
@@ -120,34 +156,45 @@ def slice_columns(config: Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def present_key(input_name: str) -> str:
-    """Key of the presence mask of an input, in tensors and in answers."""
-    return f"{input_name}_present"
-
-
 def weight_key(head_name: str) -> str:
     """Key of a head's example weight: 1.0 where the row carries its label."""
-    return f"{head_name}_weight"
+    return f"weight:{head_name}"
+
+
+def weight_answer(config: Config, head_name: str) -> str:
+    """The same weight in the answer of the signature `transform_features`.
+
+    `HEAD_weight`, unless that is the name of another value of the row: Evaluator would
+    not know which of the two is meant.
+    """
+    plain = f"{head_name}_weight"
+    taken = {f.key for f in features(config)} | {x.key for x in labels_of(config)}
+    return weight_key(head_name) if plain in taken else plain
 
 
 def embedding_key(input_name: str) -> str:
-    """Key of one input's pooled embedding among the model's outputs."""
+    """One input's pooled embedding in the answer of the signature `embed`."""
     return f"{input_name}_embedding"
+
+
+def pooled_key(input_name: str) -> str:
+    """Key of one input's pooled embedding among the model's outputs."""
+    return f"pooled:{input_name}"
 
 
 def tokens_key(input_name: str) -> str:
     """Key of one input's tokens among what objectives look at."""
-    return f"{input_name}_tokens"
+    return f"tokens:{input_name}"
 
 
 def mask_key(input_name: str) -> str:
     """Key of the mask of one input's tokens."""
-    return f"{input_name}_mask"
+    return f"mask:{input_name}"
 
 
 def auxiliary_key(head_name: str, input_name: str) -> str:
     """Key of the logits of a head's linear copy that sees one input alone."""
-    return f"{head_name}_from_{input_name}"
+    return f"{head_name}:from:{input_name}"
 
 
 def split_key(split: str) -> str:

@@ -19,7 +19,7 @@ from trainer.answers import answer, threshold
 from trainer.calibration import Calibration
 from trainer.config import Config, UserError
 from trainer.export import SIGNATURES
-from trainer.features import EMBEDDING, features
+from trainer.features import EMBEDDING, FUSED, features
 from trainer.modalities import Resources
 from trainer.preprocessing import input_spec, preprocess
 
@@ -73,7 +73,7 @@ def check(
     undecided = undecided_rows(config, expected, tensors, calibration)
     wanted = dict.fromkeys(("serving_default", "serving_raw"), expected)
     wanted["serving_tensors"] = expected
-    wanted["embed"] = {EMBEDDING: outputs[EMBEDDING]}
+    wanted["embed"] = {EMBEDDING: outputs[FUSED]}
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         try:
             meta = tf.compat.v1.saved_model.load(session, ["serve"], directory)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from trainer.abstention_config import FoundThreshold
+from trainer.names import Answering
 from trainer.schema import fraction, nearest, not_negative, option, positive, required
 
 LabelKind = Literal["classes", "number", "texts", "group", "none"]
@@ -28,7 +29,7 @@ def _class_problems(head: ClassificationHead | OrdinalHead) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class ClassificationHead:
+class ClassificationHead(Answering):
     """One class of several, or any number of them (multi_label)."""
 
     label: ClassVar[LabelKind] = "classes"
@@ -68,6 +69,12 @@ class ClassificationHead:
         " the product of the inputs' opinions, corrected by what they say together.",
     )
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        ends = ["", "_scores", "_classes", *["_selected"] * self.multi_label]
+        ends += ["_abstained"] * (self.abstain_below is not None)
+        return tuple(self.name + end for end in ends)
+
     def problems(self) -> Iterator[str]:
         yield from fraction(self, "label_smoothing")
         if isinstance(self.abstain_below, float):
@@ -85,7 +92,7 @@ class ClassificationHead:
 
 
 @dataclass(frozen=True)
-class RegressionHead:
+class RegressionHead(Answering):
     """One number per row; learned in units of its standard deviation."""
 
     label: ClassVar[LabelKind] = "number"
@@ -111,10 +118,11 @@ class RegressionHead:
 
 
 @dataclass(frozen=True)
-class OrdinalHead:
+class OrdinalHead(Answering):
     """One class of several that have an order, such as the grades of a disease."""
 
     label: ClassVar[LabelKind] = "classes"
+    ends: ClassVar[tuple[str, ...]] = ("", "_scores", "_classes")
     name: str = required("Name of the head in answers and metrics.")
     classes: tuple[str, ...] = required(
         "The classes from the lowest to the highest; a row with another is set aside."
@@ -148,7 +156,7 @@ class OrdinalHead:
 
 
 @dataclass(frozen=True)
-class RankingHead:
+class RankingHead(Answering):
     """A score by which the rows of a group are put in order: recommendation, search."""
 
     label: ClassVar[LabelKind] = "number"
@@ -194,10 +202,11 @@ class RankingHead:
 
 
 @dataclass(frozen=True)
-class VqaHead:
+class VqaHead(Answering):
     """An answer to a question, out of the most frequent answers of the train split."""
 
     label: ClassVar[LabelKind] = "texts"
+    ends: ClassVar[tuple[str, ...]] = ("", "_scores", "_classes")
     name: str = required("Name of the head in answers and metrics.")
     kind: Literal["vqa"] = "vqa"
     column: str | None = option(
@@ -239,7 +248,7 @@ class VqaHead:
 
 
 @dataclass(frozen=True)
-class RetrievalHead:
+class RetrievalHead(Answering):
     """Embeddings by which two inputs of a row find each other; needs no label."""
 
     label: ClassVar[LabelKind] = "none"
@@ -261,6 +270,11 @@ class RetrievalHead:
         " for sets much larger than a thousand pairs; null = no such answer.",
     )
     weight: float = option(1.0, "Weight of this head among the heads.")
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        vectors = tuple(f"{self.name}_embedding_{name}" for name in self.pair)
+        return (*vectors, f"{self.name}_match") if self.match else vectors
 
     def problems(self) -> Iterator[str]:
         yield from not_negative(self, "weight")

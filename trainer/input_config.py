@@ -14,6 +14,7 @@ from trainer.encoder_config import (
     ResNetEncoder,
     TextEncoder,
 )
+from trainer.names import present_key, unknown_key
 from trainer.schema import fraction, not_negative, option, positive, required
 
 
@@ -203,7 +204,12 @@ class TextInput:
     )
 
     def problems(self) -> Iterator[str]:
-        yield from positive(self, "max_tokens", "vocabulary_size", "max_characters")
+        yield from positive(self, "vocabulary_size", "max_characters")
+        if self.max_tokens < 3:
+            yield (
+                "max_tokens: must be 3 at least, for [CLS], one token of the text and"
+                f" [SEP]. Received: {self.max_tokens}"
+            )
         yield from fraction(self, "token_dropout")
 
 
@@ -241,3 +247,26 @@ class TabularInput:
 
 
 InputConfig = ImageInput | ImagesInput | AudioInput | TextInput | TabularInput
+
+
+def column_names(one: TabularInput, kind: str) -> tuple[str, ...]:
+    """The names of a table's columns of a kind, `numeric` or `categorical`."""
+    return tuple(c if isinstance(c, str) else c.name for c in getattr(one, kind))
+
+
+def input_columns(one: InputConfig) -> tuple[tuple[str, str], ...]:
+    """What an input reads: the key that names it, and the manifest's column."""
+    if not isinstance(one, TabularInput):
+        return (("column", one.column or one.name),)
+    columns = (
+        TabularColumn(c) if isinstance(c, str) else c
+        for c in (*one.numeric, *one.categorical)
+    )
+    return tuple((c.name, c.column or c.name) for c in columns)
+
+
+def input_answers(one: InputConfig) -> tuple[str, ...]:
+    """What the signatures answer about an input, beside the heads' answers."""
+    if not isinstance(one, TabularInput):
+        return (present_key(one.name),)
+    return (present_key(one.name), *map(unknown_key, column_names(one, "categorical")))

@@ -53,7 +53,7 @@ class ModalityDropout(keras.layers.Layer):
 
     def __init__(self, rate: float, seed: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.rate = rate
+        self.rate, self.seed = rate, seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, present: Any, training: bool = False) -> Any:
@@ -68,7 +68,7 @@ class ModalityDropout(keras.layers.Layer):
         return ops.logical_and(present, kept)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "rate": self.rate, "seed": 0}
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
 
 
 @keras.saving.register_keras_serializable("polymodal")
@@ -180,8 +180,8 @@ def name_backbone(backbone: Any, name: str) -> Any:
 def mlp(x: Any, dims: Sequence[int], dropout: float, name: str) -> Any:
     """Dense, GELU and dropout for each width; [batch, any] -> [batch, dims[-1]]."""
     for i, dim in enumerate(dims):
-        x = keras.layers.Dense(dim, activation="gelu", name=f"{name}_dense_{i}")(x)
-        x = keras.layers.Dropout(dropout, name=f"{name}_dropout_{i}")(x)
+        x = keras.layers.Dense(dim, activation="gelu", name=f"{name}.dense_{i}")(x)
+        x = keras.layers.Dropout(dropout, name=f"{name}.dropout_{i}")(x)
     return x
 
 
@@ -190,26 +190,26 @@ def conv_stack(x: Any, encoder: Any, name: str) -> Any:
     for i, filters in enumerate(encoder.filters):
         x = keras.layers.Conv2D(
             filters, encoder.kernel_size, padding="same", use_bias=False,
-            name=f"{name}_conv_{i}",
+            name=f"{name}.conv_{i}",
         )(x)  # fmt: skip
-        x = keras.layers.BatchNormalization(name=f"{name}_norm_{i}")(x)
-        x = keras.layers.ReLU(name=f"{name}_relu_{i}")(x)
+        x = keras.layers.BatchNormalization(name=f"{name}.norm_{i}")(x)
+        x = keras.layers.ReLU(name=f"{name}.relu_{i}")(x)
         if encoder.pool > 1 and min(x.shape[1:3]) >= encoder.pool:
-            x = keras.layers.MaxPooling2D(encoder.pool, name=f"{name}_pool_{i}")(x)
-    return keras.layers.Dropout(encoder.dropout, name=f"{name}_dropout")(x)
+            x = keras.layers.MaxPooling2D(encoder.pool, name=f"{name}.pool_{i}")(x)
+    return keras.layers.Dropout(encoder.dropout, name=f"{name}.dropout")(x)
 
 
 def pool_map(x: Any, dim: int, name: str, *, flatten: bool) -> Encoded:
     """A feature map [batch, h, w, c] -> one token per position, and one vector."""
     _, height, width, channels = x.shape
-    flat = keras.layers.Reshape((height * width, channels), name=f"{name}_flat")(x)
-    tokens = keras.layers.Dense(dim, name=f"{name}_tokens")(flat)
+    flat = keras.layers.Reshape((height * width, channels), name=f"{name}.flat")(x)
+    tokens = keras.layers.Dense(dim, name=f"{name}.tokens")(flat)
     if flatten:
-        vector = keras.layers.Flatten(name=f"{name}_flatten")(x)
+        vector = keras.layers.Flatten(name=f"{name}.flatten")(x)
     else:
-        vector = keras.layers.GlobalAveragePooling2D(name=f"{name}_mean")(x)
-    pooled = keras.layers.Dense(dim, name=f"{name}_pooled")(vector)
-    return Encoded(tokens, AllTrue(name=f"{name}_mask")(tokens), pooled)
+        vector = keras.layers.GlobalAveragePooling2D(name=f"{name}.mean")(x)
+    pooled = keras.layers.Dense(dim, name=f"{name}.pooled")(vector)
+    return Encoded(tokens, AllTrue(name=f"{name}.mask")(tokens), pooled)
 
 
 class Always(keras.layers.Layer):

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
-from trainer.config import CONFIG_ASSET, Config, load
+from trainer.config import Config
+from trainer.exported_model import check_inputs, exported_model
 from trainer.features import (
-    EMBEDDING,
+    FUSED,
     SHOWN,
     auxiliary_key,
-    embedding_key,
     mask_key,
+    pooled_key,
     present_key,
     tokens_key,
 )
 from trainer.fusion import fusion
 from trainer.heads import heads
+from trainer.layer_names import auxiliary_layer, input_layers, logits_layer
 from trainer.layers import (
     Always,
     Encoded,
@@ -34,7 +34,6 @@ from trainer.layers import (
 from trainer.modalities import Resources, modalities
 from trainer.modalities._spectrogram import SpecAugment
 from trainer.modalities.text import TokenDropout
-from trainer.transfer import TransferError, other_vocabularies, restore
 
 _AUGMENTING = (
     keras.layers.RandomFlip,
@@ -62,10 +61,10 @@ class Network:
 
     Attributes:
         model: inputs -> what is exported: logits and embeddings, see `build_model`.
-        trunk: inputs -> what objectives look at besides: `INPUT_tokens` float [batch,
-            sequence, dim], `INPUT_mask` bool [batch, sequence], `INPUT_embedding`,
-            `embedding`, and `shown` bool [batch, inputs], the inputs that modality
-            dropout left.
+        trunk: inputs -> what objectives look at besides: `tokens:INPUT` float [batch,
+            sequence, dim], `mask:INPUT` bool [batch, sequence], `pooled:INPUT`,
+            `fused:`, and `shown:` bool [batch, inputs], the inputs that modality
+            dropout left. Keys of ours hold a colon, which no head's name does.
         config: the model's config.
         resources: constants of the full pass over the train split.
     """
@@ -120,17 +119,10 @@ class Network:
 
         Raises:
             TransferError: it cannot be loaded, asks for tensors that this network does
-                not get, or was trained on other vocabularies.
+                not get, or was trained on other vocabularies, categories or columns.
         """
-        model = _finished(path, self.resources)
-        ours = {key: tuple(one.shape) for key, one in self.model.input.items()}
-        theirs = {key: tuple(one.shape) for key, one in model.input.items()}
-        if odd := sorted(k for k, shape in theirs.items() if ours.get(k) != shape):
-            raise TransferError(
-                f"{path}: its inputs must have the names, kinds and sizes of this"
-                " config's. Other are: "
-                + ", ".join(f"{k} {theirs[k]}, here {ours.get(k, 'none')}" for k in odd)
-            )
+        model = exported_model(path, self.config, self.resources, build_model)
+        check_inputs(path, model, self.model)
         return model
 
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
@@ -141,8 +133,8 @@ class Network:
         """The heads alone, on embeddings that an objective made or mixed.
 
         Args:
-            seen: `embedding`, `INPUT_embedding` of every input, and `shown`, as the
-                trunk gives them.
+            seen: `fused:`, `pooled:INPUT` of every input, and `shown:`, as the trunk
+                gives them.
 
         Returns:
             What `model` gives of the heads: float32 logits [batch, size] by name.
@@ -151,9 +143,9 @@ class Network:
 
     def head_layers(self) -> list[keras.layers.Layer]:
         """The layers of the heads: what a linear probe trains."""
-        names = [f"{head.name}_logits" for head in self.config.heads]
+        names = [logits_layer(head.name) for head in self.config.heads]
         names += [
-            auxiliary_key(head.name, one.name)
+            auxiliary_layer(head.name, one.name)
             for head in self.config.heads
             if head.auxiliary_weight
             for one in self.config.inputs
@@ -170,9 +162,9 @@ def build_model(config: Config, resources: Resources) -> keras.Model:
 
     Returns:
         A keras.Model from the tensors of `model_inputs` to a dict: each head's name
-        -> float32 logits [batch, size]; `embedding` -> float32 [batch, dim], the fused
-        embedding; `INPUT_embedding` -> float32 [batch, embedding_dim]; and, where a
-        head has an auxiliary weight, `HEAD_from_INPUT` -> float32 [batch, size].
+        -> float32 logits [batch, size]; `fused:` -> float32 [batch, dim], the fused
+        embedding; `pooled:INPUT` -> float32 [batch, embedding_dim]; and, where a head
+        has an auxiliary weight, `HEAD:from:INPUT` -> float32 [batch, size].
     """
     return build_network(config, resources).model
 
@@ -184,7 +176,7 @@ def build_network(config: Config, resources: Resources) -> Network:
         [inputs[present_key(one.name)] for one in config.inputs], axis=1
     )
     shown = ModalityDropout(
-        config.training.modality_dropout, config.seed, name="modality_dropout"
+        config.training.modality_dropout, config.seed, name="fusion.modality_dropout"
     )(present)
     seen: dict[str, Any] = {SHOWN: shown}
     encoded: dict[str, Encoded] = {}
@@ -192,18 +184,18 @@ def build_network(config: Config, resources: Resources) -> Network:
     for i, one in enumerate(modalities(config)):
         tensors = {key: inputs[key] for key in one.specs(resources)}
         result = one.encoder(tensors, config.embedding_dim, resources)
-        seen[embedding_key(one.name)] = result.pooled
+        seen[pooled_key(one.name)] = result.pooled
         seen[tokens_key(one.name)] = result.tokens
         seen[mask_key(one.name)] = result.mask
         if fuse.missing_token(one.name):
-            filled = MissingToken(name=f"{one.name}_missing")
+            filled = MissingToken(name=f"{input_layers(one.name)}.missing")
             pooled = filled(result.pooled, shown[:, i])
             result = dataclasses.replace(result, pooled=pooled)
         encoded[one.name] = result
-    seen[EMBEDDING] = fuse(encoded, shown)
+    seen[FUSED] = fuse(encoded, shown)
     embeddings = {
         key: seen[key]
-        for key in [EMBEDDING, *(embedding_key(one.name) for one in config.inputs)]
+        for key in [FUSED, *(pooled_key(one.name) for one in config.inputs)]
     }
     logits = _judged(config, seen, lambda make, name: make(name, resources))
     # Embeddings leave the model as float32 whatever the compute precision.
@@ -220,40 +212,6 @@ def build_network(config: Config, resources: Resources) -> Network:
     return Network(model, trunk, config, resources)
 
 
-def _finished(path: str, resources: Resources) -> keras.Model:
-    if path.endswith(".keras"):
-        try:
-            return keras.saving.load_model(path, compile=False)
-        except (OSError, ValueError) as error:
-            raise TransferError(
-                f"{path}: cannot be loaded by Keras: {error}"
-            ) from error
-    file = os.path.join(path, CONFIG_ASSET)
-    if not tf.io.gfile.exists(file):
-        raise TransferError(
-            f"{path}: neither a .keras file nor the folder of a model that polymodal"
-            f" exported (no {CONFIG_ASSET} in it)."
-        )
-    config = load(file)
-    try:
-        if other := sorted(other_vocabularies(config, resources, path)):
-            raise TransferError(
-                f"{path}: trained on another vocabulary of {', '.join(other)}."
-            )
-        model = build_model(config, resources)
-    except KeyError as error:
-        raise TransferError(
-            f"{path}: has an input or a head {error}, of which this config knows nothing."
-        ) from error
-    done = restore(model, config, resources, path)
-    if done.fresh:
-        raise TransferError(
-            f"{path}: trained on other categories, classes or answers:"
-            f" {', '.join(done.fresh)} do not fit."
-        )
-    return model
-
-
 def _judged(
     config: Config, seen: Mapping[str, Any], layer: Callable[[Any, str], Any]
 ) -> dict[str, Any]:
@@ -265,12 +223,12 @@ def _judged(
     out: dict[str, Any] = {}
     names = [one.name for one in config.inputs]
     for head in heads(config):
-        logits = layer(head.layer, f"{head.name}_logits")(*head.reads(seen, names))
+        logits = layer(head.layer, logits_layer(head.name))(*head.reads(seen, names))
         if head.config.auxiliary_weight:
             for i, one in enumerate(config.inputs):
                 key = auxiliary_key(head.name, one.name)
-                own = layer(head.auxiliary_layer, key)
-                alone = own(seen[embedding_key(one.name)])
+                own = layer(head.auxiliary_layer, auxiliary_layer(head.name, one.name))
+                alone = own(seen[pooled_key(one.name)])
                 out[key] = alone
                 if head.config.late_fusion:
                     logits += ops.where(seen[SHOWN][:, i : i + 1], alone, 0.0)

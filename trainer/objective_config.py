@@ -246,11 +246,9 @@ class DistillationObjective:
 
 @dataclass(frozen=True)
 class ObjectivesConfig:
-    """What the model learns from: any weighted mix; null = not used."""
+    """What the model learns from: any weighted mix of what is named, and nothing else."""
 
-    supervised: SupervisedObjective | None = option(
-        SupervisedObjective(), "The heads' losses."
-    )
+    supervised: SupervisedObjective | None = option(None, "The heads' losses.")
     contrastive: ContrastiveObjective | None = option(
         None, "Inputs of one row agree, or two views of it."
     )
@@ -271,3 +269,8 @@ class ObjectivesConfig:
     distillation: DistillationObjective | None = option(
         None, "Another model's answers are learned."
     )
+
+
+def labels_alone() -> ObjectivesConfig:
+    """What is learned from where no objectives are named."""
+    return ObjectivesConfig(supervised=SupervisedObjective())

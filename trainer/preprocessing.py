@@ -7,6 +7,7 @@ There is no other preprocessing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import tensorflow as tf
@@ -106,14 +107,19 @@ def transform(config: Config, stored: Tensors) -> Tensors:
     """
     values = densify(config, stored)
     rows = tf.shape(next(iter(values.values())))[:1]
-    out: Tensors = {}
-    constants: Tensors = {}
-    for one in modalities(config):
-        out.update(one.analyze(values))
-        constants.update(one.constants(values))
-    for head in heads(config):
-        out.update(head.label(values))
-        constants.update(head.constants(values))
+    inputs, labelled = modalities(config), heads(config)
+    out = joined(
+        [
+            *(one.analyze(values) for one in inputs),
+            *(head.label(values) for head in labelled),
+        ]
+    )
+    constants = joined(
+        [
+            *(one.constants(values) for one in inputs),
+            *(head.constants(values) for head in labelled),
+        ]
+    )
     for name, value in constants.items():
         shape = tf.concat([rows, tf.shape(value)], 0)
         spread = tf.broadcast_to(value, shape)
@@ -123,10 +129,23 @@ def transform(config: Config, stored: Tensors) -> Tensors:
 
 def preprocess(config: Config, transformed: Tensors, resources: Resources) -> Tensors:
     """Transformed features -> the model's inputs, presence masks included."""
+    return joined(
+        one.preprocess({f.key: transformed[f.key] for f in one.features}, resources)
+        for one in modalities(config)
+    )
+
+
+def joined(parts: Iterable[Tensors]) -> Tensors:
+    """What all parts of a config give, by key; no part may take another's.
+
+    Raises:
+        ValueError: two give one key.
+    """
     out: Tensors = {}
-    for one in modalities(config):
-        mine = {f.key: transformed[f.key] for f in one.features}
-        out.update(one.preprocess(mine, resources))
+    for part in parts:
+        if taken := sorted(set(out).intersection(part)):
+            raise ValueError(f"two inputs or heads give {', '.join(taken)}.")
+        out.update(part)
     return out
 
 

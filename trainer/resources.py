@@ -52,6 +52,13 @@ def load_resources(config: Config, tft_output: Any) -> Resources:
         for f in input_features(one)
         if f.kind == "categorical"
     }
+    category_names = {
+        key: tuple(
+            value.decode("utf-8", "replace")
+            for value in tft_output.vocabulary_by_name(key)
+        )
+        for key in categories
+    }
     counts: dict[str, tuple[float, ...]] = {}
     statistics: dict[str, tuple[float, float]] = {}
     answers: dict[str, tuple[str, ...]] = {}
@@ -69,4 +76,6 @@ def load_resources(config: Config, tft_output: Any) -> Resources:
                 )
             found = tft_output.vocabulary_by_name(head.name)
             answers[head.name] = tuple(answer.decode("utf-8") for answer in found)
-    return Resources(vocabularies, categories, statistics, counts, answers)
+    return Resources(
+        vocabularies, categories, statistics, counts, answers, category_names
+    )

@@ -7,6 +7,7 @@ told apart by a tag (`kind:` or `modality:`).
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import math
@@ -15,15 +16,20 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Union
 
+from trainer.config_error import ConfigError
+from trainer.unions import tag_of, union_members
+
 _NONE = type(None)
-TAGS = ("modality", "kind")
 _MAX_SHOWN = 120
 
 
 def option(default: Any, doc: str) -> Any:
     """A dataclass field with a default and the sentence that says why it is so."""
     if isinstance(default, (dict, list)) or dataclasses.is_dataclass(default):
-        return dataclasses.field(default_factory=lambda: default, metadata={"doc": doc})
+        # A copy each: what one config holds is no other's.
+        return dataclasses.field(
+            default_factory=lambda: copy.deepcopy(default), metadata={"doc": doc}
+        )
     return dataclasses.field(default=default, metadata={"doc": doc})
 
 
@@ -94,27 +100,6 @@ def fraction(holder: Any, *names: str, below_one: bool = True) -> Iterator[str]:
         if not 0 <= value <= 1 or (below_one and value == 1):
             bound = "[0, 1)" if below_one else "[0, 1]"
             yield f"{name}: must be in {bound}. Received: {shown(value)}"
-
-
-def union_members(kind: Any) -> dict[str, type] | None:
-    """Tag value -> dataclass for a union of tagged dataclasses, else None."""
-    if typing.get_origin(kind) not in (Union, types.UnionType):
-        return None
-    members = [a for a in typing.get_args(kind) if dataclasses.is_dataclass(a)]
-    if not members:
-        return None
-    if len(members) == 1 and tag_of(members[0])[1] is None:
-        return None
-    return {str(tag_of(member)[1]): typing.cast(type, member) for member in members}
-
-
-def tag_of(cls: Any) -> tuple[str, str | None]:
-    """The tag field of a dataclass and its single literal value."""
-    hints = typing.get_type_hints(cls)
-    for tag in TAGS:
-        if typing.get_origin(hints.get(tag)) is Literal:
-            return tag, typing.get_args(hints[tag])[0]
-    return "kind", None
 
 
 def read(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
@@ -239,9 +224,13 @@ def _read_dataclass(cls: type, value: Any, path: str, problems: list[str]) -> An
             problems.append(f"{path}.{key}: missing. {field.metadata.get('doc', '')}")
     if len(problems) > before:
         return None
-    result = cls(**values)
+    try:
+        result = cls(**values)
+    except ConfigError as error:
+        problems.extend(f"{path}.{text}" for text in error.problems)
+        return None
     check = getattr(result, "problems", None)
-    if check is not None:
+    if check is not None and not hasattr(cls, "__post_init__"):
         problems.extend(f"{path}.{text}" if text else path for text in check())
     return result
 

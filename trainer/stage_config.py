@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trainer.objective_config import ObjectivesConfig
+from trainer.objective_config import ObjectivesConfig, labels_alone
 from trainer.schema import fraction, option, positive, renamed, required
 from trainer.training_config import TrainingConfig
 
@@ -23,7 +23,8 @@ def _patterns(name: str, patterns: tuple[str, ...]) -> Iterator[str]:
 class LoraConfig:
     """Low-rank adaptation (Hu et al. 2021): W + (alpha / rank) A B, W stays as it is.
 
-    Of Dense, EinsumDense and Embedding layers; merged into W before the export.
+    Of Dense, EinsumDense and Embedding layers below the heads, which learn whole; merged
+    into W before the export.
     """
 
     rank: int = option(8, "Columns of A and rows of B.")
@@ -69,7 +70,8 @@ class StageConfig:
         ),
     )
     objectives: ObjectivesConfig = option(
-        ObjectivesConfig(), "What is learned from; not given = the file's `objectives`."
+        labels_alone(),
+        "What is learned from, all of it; not given = the file's `objectives`.",
     )
     training: TrainingConfig = option(
         TrainingConfig(), "Keys that differ from the file's `training`."

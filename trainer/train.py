@@ -27,11 +27,18 @@ from trainer.adaptation import (
 from trainer.callbacks import BestWeights, Progress, write_confusion_matrix
 from trainer.config import ClassificationHead, Config, StageConfig, to_json
 from trainer.dataset import steps_per_epoch
+from trainer.features import weight_key
 from trainer.learner import Learner
 from trainer.modalities import Resources
 from trainer.model import Network, build_model, build_network
 from trainer.monitor import MonitoredMetric, monitored
-from trainer.optimizer import GroupedAdamW, freeze, make_optimizer
+from trainer.optimizer import (
+    GroupedAdamW,
+    SwapAverages,
+    freeze,
+    make_optimizer,
+    running_statistics,
+)
 from trainer.transfer import Transferred, restore
 
 
@@ -133,7 +140,7 @@ def train(
             callbacks += objective.callbacks(train_data)
         if one.ema_momentum is not None:
             # After the backup, which wants the raw weights; before the best weights.
-            callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+            callbacks.append(SwapAverages(swap_on_epoch=True))
         best = None
         if selection_data is not None:
             watched = monitored(config)
@@ -201,15 +208,13 @@ def _adapts(stage: StageConfig) -> bool:
 def _optimizer(
     config: Config, stage: StageConfig | None, network: Network, steps: int
 ) -> GroupedAdamW:
-    if stage is None:
-        return make_optimizer(config.training, steps)
-    unfreeze = stage.unfreeze
-    return make_optimizer(
-        config.training,
-        steps,
-        decay_factors(network.model, stage.layer_decay),
-        None if unfreeze is None else thaw_groups(network.model, unfreeze),
-    )
+    factors, thaw = None, None
+    if stage is not None:
+        factors = decay_factors(network.model, stage.layer_decay)
+        if stage.unfreeze is not None:
+            thaw = thaw_groups(network.model, stage.unfreeze)
+    statistics = running_statistics(network.model)
+    return make_optimizer(config.training, steps, factors, thaw, statistics)
 
 
 def _write_graph(model: keras.Model, log_dir: str) -> None:
@@ -254,7 +259,7 @@ def _draw(config: Config, model: keras.Model, data: Any, log_dir: str) -> None:
     for x, y in data:
         logits = model(x, training=False)
         for head in heads:
-            known = y[f"{head.name}_weight"].numpy() > 0
+            known = y[weight_key(head.name)].numpy() > 0
             chosen = np.argmax(logits[head.name].numpy(), -1)
             label = y[head.name].numpy()
             seen[head.name].append(np.stack([label, chosen])[:, known])

@@ -16,7 +16,11 @@ class ParameterGroup:
 
     pattern: str = required("Regular expression searched in the variables' paths.")
     learning_rate_multiplier: float = option(1.0, "Factor on the learning rate.")
-    frozen: bool = option(False, "True: the matching layers do not learn.")
+    frozen: bool = option(
+        False,
+        "True: the matching weights do not learn; batch normalization all of whose"
+        " weights match keeps its statistics too.",
+    )
 
     def problems(self) -> Iterator[str]:
         yield from not_negative(self, "learning_rate_multiplier")
@@ -40,9 +44,13 @@ class TrainingConfig:
     final_learning_rate_fraction: float = option(
         0.01, "Where the cosine decay ends, as a share of the peak."
     )
-    clip_norm: float | None = option(1.0, "Bound on the gradients' global norm.")
+    clip_norm: float | None = option(
+        1.0, "Bound on the global norm of the gradients, summed over all replicas."
+    )
     ema_momentum: float | None = option(
-        None, "Keep and use an exponential average of the weights; null = off."
+        None,
+        "Keep and use an exponential average of the weights and of what batch"
+        " normalization counted; null = off.",
     )
     soup: int = option(
         1,

@@ -13,8 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import Config, UserError
+from trainer.layer_names import former_path, input_layers, tops
 from trainer.modalities import Resources, modalities
 from trainer.modalities.text import Text
+from trainer.weight_names import axes, differences, read_base, reordered
 
 VARIABLES_ASSET = os.path.join("assets.extra", "polymodal_variables.json")
 """Paths of an exported model's variables, in the order of its checkpoint."""
@@ -34,16 +36,18 @@ class Transferred:
         restored: taken from the base.
         fresh: of the new model, not in the base or of another shape.
         unused: of the base, with no place in the new model.
+        differences: names that the base and the new model know differently, both lists.
     """
 
     restored: tuple[str, ...]
     fresh: tuple[str, ...]
     unused: tuple[str, ...]
+    differences: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        tops = sorted({path.split("/")[0] for path in self.fresh})
-        new = f", at random: {', '.join(tops)}" if tops else ""
-        return f"{len(self.restored)} variables from the base{new}"
+        new = f", at random: {tops(list(self.fresh))}" if self.fresh else ""
+        other = "".join(f"; {one}" for one in self.differences)
+        return f"{len(self.restored)} variables from the base{new}{other}"
 
 
 def variable_names(model: keras.Model) -> list[str]:
@@ -85,18 +89,26 @@ def restore(
 ) -> Transferred:
     """Gives a new model the weights of a base wherever path and shape agree.
 
-    Embeddings of tokens are matched by token where the vocabularies differ.
+    Weights of classes, categories, answers, columns and inputs are matched by name where
+    an exported model knows the same in another order; where it knows others, they start
+    at random. Embeddings of tokens are matched token by token, those of categories
+    category by category. A `.keras` file holds no names: it is taken as it stands.
 
     Raises:
         TransferError: no such base, or nothing of it fits.
     """
     values = base_values(path)
     vocabularies = other_vocabularies(config, resources, path)
-    restored, fresh = [], []
+    base = read_base(path)
+    restored, fresh, taken = [], [], set[str]()
     for variable in model.variables:
-        value = values.get(variable.path)
+        named = variable.path if variable.path in values else former_path(variable.path)
+        value = values.get(named)
         if value is not None:
             value = _by_token(variable, value, vocabularies)
+            if base is not None:
+                ours = axes(config, resources, variable.path)
+                value = reordered(value, base.axes(variable.path), ours)
         if value is None or tuple(value.shape) != tuple(variable.shape):
             # Generators of random numbers go on from this run's own seed.
             if "seed_generator" not in variable.path:
@@ -105,17 +117,19 @@ def restore(
         if "seed_generator" not in variable.path:
             variable.assign(value)
             restored.append(variable.path)
+            taken.add(named)
     if not restored:
         raise TransferError(
             f"{path}: none of its {len(values)} variables has the path and the shape of"
             f" one of this model's. Its paths: {', '.join(sorted(values)[:5])} ...; this"
             f" model's: {', '.join(sorted(fresh)[:5])} ..."
         )
-    unused = sorted(set(values) - set(restored))
+    unused = sorted(set(values) - taken)
     return Transferred(
         tuple(sorted(restored)),
         tuple(sorted(fresh)),
         tuple(name for name in unused if "seed_generator" not in name),
+        tuple(differences(base, config, resources)) if base is not None else (),
     )
 
 
@@ -143,7 +157,7 @@ def _by_token(
     """Rows of a table of token embeddings put where this model looks for the token."""
     for name, (theirs, ours) in vocabularies.items():
         if (
-            variable.path.startswith(f"{name}_")
+            variable.path.startswith(f"{input_layers(name)}.")
             and len(value) == len(theirs)
             and variable.shape[0] == len(ours)
         ):

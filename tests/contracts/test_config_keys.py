@@ -62,7 +62,8 @@ from trainer.learner import Learner
 from trainer.modalities import MODALITIES, Resources
 from trainer.model import build_model, build_network
 from trainer.optimizer import freeze
-from trainer.schema import TAGS, key_of, tag_of
+from trainer.schema import key_of
+from trainer.unions import TAGS, tag_of
 
 DIM = 6
 VOCABULARY = (*samples.SPECIAL, "no", "fever", "发", "烧")
@@ -211,7 +212,9 @@ def resnet(**changes: Any) -> keras.Model:
 def stages(model: keras.Model) -> Shapes:
     """Stage, block and convolution -> the kernel's shape."""
     return {
-        path.removeprefix("photo_backbone/v2_").removesuffix("_conv/kernel"): shape
+        path.removeprefix("inputs.photo.backbone/v2_").removesuffix(
+            "_conv/kernel"
+        ): shape
         for path, shape in shapes(model, "stack.*conv/kernel").items()
     }
 
@@ -224,8 +227,8 @@ def test_resnet_block_and_filters() -> None:
         "stack_0_block1_3": (1, 1, 8, 32),
         "stack_0_block1_0": (1, 1, 64, 32),
     }
-    assert shapes(resnet(filters=(12,)), "photo_pooled/k") == {
-        "photo_pooled/kernel": (48, 6)
+    assert shapes(resnet(filters=(12,)), "inputs.photo.pooled/k") == {
+        "inputs.photo.pooled/kernel": (48, 6)
     }
     assert stages(resnet(block="basic_block", filters=(64,), strides=(1,))) == {
         "stack_0_block1_1": (3, 3, 64, 64),
@@ -260,7 +263,9 @@ def test_efficientnet_coefficients(
         width_coefficient=width_coefficient, depth_coefficient=depth_coefficient
     )
     model = encoder(picture(height=32, width=32, encoder=one))
-    assert shapes(model, "photo_pooled/k") == {"photo_pooled/kernel": (channels, DIM)}
+    assert shapes(model, "inputs.photo.pooled/k") == {
+        "inputs.photo.pooled/kernel": (channels, DIM)
+    }
     found = {re.findall(r"block\d\w", path)[0] for path in shapes(model, r"block\d")}
     assert len(found) == blocks
 
@@ -272,10 +277,10 @@ def conv(**changes: Any) -> keras.Model:
 
 def test_conv_kernel_size_and_filters() -> None:
     assert shapes(conv(kernel_size=5, filters=(2, 7)), "kernel") == {
-        "photo_conv_0/kernel": (5, 5, 3, 2),
-        "photo_conv_1/kernel": (5, 5, 2, 7),
-        "photo_tokens/kernel": (7, DIM),
-        "photo_pooled/kernel": (7, DIM),
+        "inputs.photo.conv_0/kernel": (5, 5, 3, 2),
+        "inputs.photo.conv_1/kernel": (5, 5, 2, 7),
+        "inputs.photo.tokens/kernel": (7, DIM),
+        "inputs.photo.pooled/kernel": (7, DIM),
     }
 
 
@@ -290,16 +295,16 @@ def test_conv_pool(pool: int, places: int) -> None:
 @pytest.mark.parametrize(("flatten", "size"), [(False, 4), (True, 4 * 4 * 4)])
 def test_conv_flatten(flatten: bool, size: int) -> None:
     assert shapes(conv(flatten=flatten), "pooled/kernel") == {
-        "photo_pooled/kernel": (size, DIM)
+        "inputs.photo.pooled/kernel": (size, DIM)
     }
 
 
 def test_mlp_hidden_dims() -> None:
     model = encoder(picture(encoder=MlpEncoder(hidden_dims=(5, 3))))
     assert shapes(model, "kernel") == {
-        "photo_dense_0/kernel": (8 * 8 * 3, 5),
-        "photo_dense_1/kernel": (5, 3),
-        "photo_pooled/kernel": (3, DIM),
+        "inputs.photo.dense_0/kernel": (8 * 8 * 3, 5),
+        "inputs.photo.dense_1/kernel": (5, 3),
+        "inputs.photo.pooled/kernel": (3, DIM),
     }
 
 
@@ -377,7 +382,7 @@ def test_audio_conv(changes: dict[str, Any], wanted: Shapes) -> None:
     settings = {"filters": (4,), "dropout": 0.0, **changes}
     model = encoder(voice(encoder=ConvAudioEncoder(**settings)))
     assert shapes(model, "(conv_.|tokens)/kernel") == {
-        f"voice_{k}/kernel": v for k, v in wanted.items()
+        f"inputs.voice.{k}/kernel": v for k, v in wanted.items()
     }
     steps = {(4,): {2: 11, 1: 23}, (2, 5): {2: 5}}[settings["filters"]]
     tokens = model.output["tokens"].shape
@@ -395,8 +400,8 @@ def test_audio_transformer_stride_and_hidden_dim() -> None:
         for hidden_dim in (4, 10):
             model = hearing(stride=stride, hidden_dim=hidden_dim)
             assert shapes(model, "patches/kernel|positions") == {
-                "voice_patches/kernel": (2 * stride, 8, hidden_dim),
-                "voice_positions/positions": (tokens, hidden_dim),
+                "inputs.voice.patches/kernel": (2 * stride, 8, hidden_dim),
+                "inputs.voice.positions/positions": (tokens, hidden_dim),
             }
             assert model.output["tokens"].shape == (None, tokens, DIM)
 
@@ -404,15 +409,15 @@ def test_audio_transformer_stride_and_hidden_dim() -> None:
 def test_audio_transformer_layers_and_heads() -> None:
     model = hearing(layers=2, heads=4, hidden_dim=8)
     assert shapes(model, "query/kernel") == {
-        "voice_block_0/attention/query/kernel": (8, 4, 2),
-        "voice_block_1/attention/query/kernel": (8, 4, 2),
+        "inputs.voice.block_0/attention/query/kernel": (8, 4, 2),
+        "inputs.voice.block_1/attention/query/kernel": (8, 4, 2),
     }
 
 
 def augmented(**changes: Any) -> tuple[np.ndarray, np.ndarray]:
     """Standardized bands of 200 sounds before and after augmentation in training."""
     model = encoder(voice(**changes))
-    names = ("voice_bands", "voice_augment")
+    names = ("inputs.voice.bands", "inputs.voice.augment")
     inner = keras.Model(model.input, [model.get_layer(name).output for name in names])
     before, after = inner(batch(model, 200), training=True)
     assert np.abs(before).min() > 0
@@ -498,11 +503,11 @@ def bag(**changes: Any) -> keras.Model:
 
 def test_bag_hidden_dim_and_ngram_buckets() -> None:
     assert shapes(bag(hidden_dim=5, ngram_buckets=32), "embedding") == {
-        "note_embedding/embeddings": (9, 5),
-        "note_pair_embedding/embeddings": (32, 5),
+        "inputs.note.embedding/embeddings": (9, 5),
+        "inputs.note.pair_embedding/embeddings": (32, 5),
     }
     assert shapes(bag(ngram_buckets=0), "embedding") == {
-        "note_embedding/embeddings": (9, 4)
+        "inputs.note.embedding/embeddings": (9, 4)
     }
 
 
@@ -517,7 +522,7 @@ def test_pairs_let_the_order_of_words_count() -> None:
 
 def test_token_dropout() -> None:
     model = encoder(note(token_dropout=0.25))
-    layer = model.get_layer("note_token_dropout")
+    layer = model.get_layer("inputs.note.token_dropout")
     inner = keras.Model(model.input, layer.output)
     ids = np.tile([2, 5, 6, 7, 8, 3, 0, 0], (1000, 1))
     mask = tf.constant(ids > 0)
@@ -531,7 +536,7 @@ def test_token_dropout() -> None:
     assert (got != ids).sum() / 4000 == pytest.approx(0.25, abs=0.027)
     assert varies(model)
     off = encoder(note(token_dropout=0.0))
-    assert "note_token_dropout" not in [layer.name for layer in off.layers]
+    assert "inputs.note.token_dropout" not in [layer.name for layer in off.layers]
     assert not varies(off)
 
 
@@ -545,20 +550,22 @@ def facts(**changes: Any) -> TabularInput:
 def test_tabular_hidden_dims() -> None:
     # Two numbers with their flags, and the city's embedding of 2 + (2 + 2) // 2.
     assert shapes(encoder(facts(hidden_dims=(7, 5))), "kernel|embedding") == {
-        "facts_city_embedding/embeddings": (4, 4),
-        "facts_dense_0/kernel": (2 + 2 + 4, 7),
-        "facts_dense_1/kernel": (7, 5),
-        "facts_pooled/kernel": (5, DIM),
+        "inputs.facts.city.embedding/embeddings": (4, 4),
+        "inputs.facts.dense_0/kernel": (2 + 2 + 4, 7),
+        "inputs.facts.dense_1/kernel": (7, 5),
+        "inputs.facts.pooled/kernel": (5, DIM),
     }
     assert shapes(encoder(facts(hidden_dims=())), "kernel") == {
-        "facts_pooled/kernel": (8, DIM)
+        "inputs.facts.pooled/kernel": (8, DIM)
     }
 
 
 def test_numeric_and_categorical_are_the_tables_columns() -> None:
     for numeric, categorical, size in ((("a",), (), 2), (("a", "b"), ("city",), 8)):
         model = encoder(facts(numeric=numeric, categorical=categorical))
-        assert shapes(model, "dense_0/kernel") == {"facts_dense_0/kernel": (size, 4)}
+        assert shapes(model, "dense_0/kernel") == {
+            "inputs.facts.dense_0/kernel": (size, 4)
+        }
 
 
 def test_what_a_full_pass_learns_keeps_to_its_settings(tmp_path: Path) -> None:
@@ -635,21 +642,21 @@ def fused(config: FusionConfig) -> keras.Model:
 def test_concat_dim_and_hidden_dims() -> None:
     # Two vectors of 4 and two flags.
     assert shapes(fused(ConcatFusion(dim=5, hidden_dims=(7, 3))), "kernel") == {
-        "fusion_dense_0/kernel": (4 + 4 + 2, 7),
-        "fusion_dense_1/kernel": (7, 3),
-        "fusion_out/kernel": (3, 5),
+        "fusion.dense_0/kernel": (4 + 4 + 2, 7),
+        "fusion.dense_1/kernel": (7, 3),
+        "fusion.out/kernel": (3, 5),
     }
     assert shapes(fused(ConcatFusion(dim=3, hidden_dims=())), "kernel") == {
-        "fusion_out/kernel": (10, 3)
+        "fusion.out/kernel": (10, 3)
     }
 
 
 def test_gated_dim() -> None:
     model = fused(GatedFusion(dim=5))
     assert shapes(model, "kernel") == {
-        "fusion_gate/kernel": (8, 2),
-        "fusion_a/kernel": (4, 5),
-        "fusion_b/kernel": (4, 5),
+        "fusion.gate/kernel": (8, 2),
+        "fusion.a.hidden/kernel": (4, 5),
+        "fusion.b.hidden/kernel": (4, 5),
     }
     assert model.output["pooled"].shape == (None, 5)
 
@@ -658,9 +665,9 @@ def test_attention_dim_layers_and_heads() -> None:
     model = fused(AttentionFusion(dim=12, layers=3, heads=2))
     found = shapes(model, "query/kernel|project/kernel")
     assert found == {
-        "fusion_a_project/kernel": (4, 12),
-        "fusion_b_project/kernel": (4, 12),
-        **{f"fusion_block_{i}/attention/query/kernel": (12, 2, 6) for i in range(3)},
+        "fusion.a.project/kernel": (4, 12),
+        "fusion.b.project/kernel": (4, 12),
+        **{f"fusion.block_{i}/attention/query/kernel": (12, 2, 6) for i in range(3)},
     }
     assert model.output["pooled"].shape == (None, 12)
     found = shapes(fused(AttentionFusion(dim=12, layers=1, heads=4)), "query/kernel")
@@ -691,17 +698,17 @@ def test_name_embedding_dim_and_fusion() -> None:
     model = build_model(config, RESOURCES)
     assert model.name == "praxis"
     assert {k: v.shape[1] for k, v in model.output.items()} == {
-        "photo_embedding": 5, "voice_embedding": 5, "note_embedding": 5,
-        "facts_embedding": 5, "embedding": 3, "disease": 3, "score": 1,
+        "pooled:photo": 5, "pooled:voice": 5, "pooled:note": 5,
+        "pooled:facts": 5, "fused:": 3, "disease": 3, "score": 1,
     }  # fmt: skip
     assert shapes(model, "missing") == {
-        f"{one.name}_missing/token": (5,) for one in config.inputs
+        f"inputs.{one.name}.missing/token": (5,) for one in config.inputs
     }
 
 
 def test_modality_dropout() -> None:
     config = samples.clinic_config(training=TrainingConfig(modality_dropout=0.6))
-    layer = build_model(config, RESOURCES).get_layer("modality_dropout")
+    layer = build_model(config, RESOURCES).get_layer("fusion.modality_dropout")
     shown = np.asarray(layer(tf.constant([[True] * 4] * 4000), training=True))
     # Hidden with 0.6, unless all are and it had the highest draw of four; four standard
     # errors of 16000 draws are 0.016.
@@ -716,12 +723,12 @@ def test_a_number_has_auxiliary_heads_and_late_fusion_too(late_fusion: bool) -> 
     rng = np.random.default_rng(0)
     model.set_weights([rng.uniform(0.1, 0.6, w.shape) for w in model.get_weights()])
     out = {k: np.asarray(v, np.float64) for k, v in model(batch(model)).items()}
-    kernel, bias = model.get_layer("score_from_facts").get_weights()
-    alone = out["facts_embedding"] @ kernel + bias
-    np.testing.assert_allclose(out["score_from_facts"], alone, rtol=1e-4)
-    kernel, bias = model.get_layer("score_logits").get_weights()
+    kernel, bias = model.get_layer("heads.score.from.facts").get_weights()
+    alone = out["pooled:facts"] @ kernel + bias
+    np.testing.assert_allclose(out["score:from:facts"], alone, rtol=1e-4)
+    kernel, bias = model.get_layer("heads.score.logits").get_weights()
     there = np.asarray(batch(model)["facts_present"], float)[:, None]
-    wanted = out["embedding"] @ kernel + bias + late_fusion * there * alone
+    wanted = out["fused:"] @ kernel + bias + late_fusion * there * alone
     assert there.any()
     np.testing.assert_allclose(out["score"], wanted, rtol=1e-4)
 
@@ -736,7 +743,7 @@ def learned(**supervised: float) -> float:
     }
     config = from_mapping(mapping)
     learner = Learner(build_network(config, RESOURCES), config, RESOURCES)
-    y = {"score": tf.constant([1.0, 1.0]), "score_weight": tf.ones(2)}
+    y = {"score": tf.constant([1.0, 1.0]), "weight:score": tf.ones(2)}
     outputs = {"score": tf.constant([[4.0], [0.0]])}
     return float(learner.compute_loss({}, y, outputs))
 
@@ -761,8 +768,13 @@ def test_no_objectives_are_refused() -> None:
 
 def test_parameter_groups_pattern() -> None:
     model = build_model(samples.clinic_config(), RESOURCES)
-    groups = (ParameterGroup(pattern="^(photo|voice)_conv_.*kernel", frozen=True),)
-    assert freeze(model, groups) == ["photo_conv_0/kernel", "voice_conv_0/kernel"]
+    groups = (
+        ParameterGroup(pattern="^inputs.(photo|voice).conv_.*kernel", frozen=True),
+    )
+    assert freeze(model, groups) == [
+        "inputs.photo.conv_0/kernel",
+        "inputs.voice.conv_0/kernel",
+    ]
 
 
 class Compiled(Exception):

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from trainer.config import (
+    ClassificationHead,
     Config,
     MixMatchObjective,
     ObjectivesConfig,
@@ -67,17 +68,19 @@ def dataset(files: list[str], one: Config, *, training: bool) -> tf.data.Dataset
 
     def transform(stored: dict[str, Any]) -> dict[str, Any]:
         values = densify(one, stored)
-        return {**values, "score_weight": tf.ones_like(values["score"])}
+        return {**values, "weight:score": tf.ones_like(values["score"])}
 
     return make_dataset(files, one, transform, Resources(), training=training)
 
 
-def places(data: tf.data.Dataset) -> list[list[int]]:
+def places(
+    data: tf.data.Dataset, labels: Sequence[str] = ("score",)
+) -> list[list[int]]:
     """The rows of each batch of one epoch; x and y are of the same rows."""
     out = []
     for x, y in data:
         assert set(x) == {"table_numeric", "table_present"}
-        assert set(y) == {"score", "score_weight"}
+        assert set(y) == {*labels, *(f"weight:{name}" for name in labels)}
         np.testing.assert_array_equal(x["table_numeric"][:, 0], y["score"])
         out.append(y["score"].numpy().astype(int).tolist())
     return out
@@ -210,7 +213,7 @@ def groups(files: list[str], epochs: int = 1, **training: Any) -> list[list[str]
         values = densify(one, stored)
         key = tf.strings.to_hash_bucket_fast(values["group:score"], 2**62)
         weight = tf.ones_like(values["score"])
-        return {**values, "score_weight": weight, "group:score": key}
+        return {**values, "weight:score": weight, "group:score": key}
 
     data = make_dataset(files, one, transform, Resources(), training=True)
     return [
@@ -260,7 +263,7 @@ def labelled(files: list[str], known: Sequence[int], one: Config) -> dict[str, A
     def transform(stored: dict[str, Any]) -> dict[str, Any]:
         values = densify(one, stored)
         there = tf.reduce_any(values["score"][:, None] == [*map(float, known), -1.0], 1)
-        return {**values, "score_weight": tf.cast(there, tf.float32)}
+        return {**values, "weight:score": tf.cast(there, tf.float32)}
 
     return {
         "data": make_dataset(
@@ -284,10 +287,10 @@ def test_only_rows_with_a_label_where_that_is_asked(
 
 
 def mixmatch(one: Config, share: float) -> Config:
-    objective = MixMatchObjective(labelled_share=share)
-    return replace(
-        one, objectives=ObjectivesConfig(supervised=None, mixmatch=objective)
-    )
+    head = ClassificationHead("kind", ("few", "many"), allow_missing=True)
+    objective = MixMatchObjective(head="kind", labelled_share=share)
+    objectives = ObjectivesConfig(mixmatch=objective)
+    return replace(one, heads=(*one.heads, head), objectives=objectives)
 
 
 def mixed_batches(
@@ -299,13 +302,17 @@ def mixed_batches(
     def transform(stored: dict[str, Any]) -> dict[str, Any]:
         values = densify(one, stored)
         known = tf.reduce_any(values["score"][:, None] == [3.0, 7.0], 1)
-        return {**values, "score_weight": tf.cast(known, tf.float32)}
+        known = tf.cast(known, tf.float32)
+        kind = tf.zeros_like(known, tf.int64)
+        return {
+            **values, "kind": kind, "weight:kind": known, "weight:score": known,
+        }  # fmt: skip
 
     keras.utils.set_random_seed(0)
     data = make_dataset(
         files, one, transform, Resources(), training=training, examples=ROWS
     )
-    found = places(data)
+    found = places(data, ("score", "kind"))
     assert len(found) == int(data.cardinality())
     if training:  # the schedule's length
         assert len(found) == steps_per_epoch(one, ROWS)

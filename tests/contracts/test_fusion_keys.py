@@ -37,7 +37,7 @@ def test_low_rank_dim_and_rank() -> None:
     for dim, rank in ((6, 2), (5, 3)):
         model = build(LowRankFusion(dim=dim, rank=rank))
         assert shapes(model, "kernel") == {
-            f"fusion_{n}_factors/kernel": (4, rank * dim) for n in "abc"
+            f"fusion.{n}.factors/kernel": (4, rank * dim) for n in "abc"
         }
         assert model.output[0].shape == (None, dim)
 
@@ -45,18 +45,18 @@ def test_low_rank_dim_and_rank() -> None:
 @pytest.mark.parametrize(
     ("conditioned", "pairs"),
     [
-        (None, {"a_to_b", "a_to_c", "b_to_a", "b_to_c", "c_to_a", "c_to_b"}),
-        ("b", {"a_to_b", "c_to_b"}),
+        (None, {"a.to.b", "a.to.c", "b.to.a", "b.to.c", "c.to.a", "c.to.b"}),
+        ("b", {"a.to.b", "c.to.b"}),
     ],
 )
 def test_film_dim_and_conditioned(conditioned: str | None, pairs: set[str]) -> None:
     model = build(FilmFusion(dim=5, conditioned=conditioned))
-    assert shapes(model, "_to_.*kernel") == {
-        f"fusion_{pair}/kernel": (4, 10) for pair in pairs
+    assert shapes(model, "[.]to[.].*kernel") == {
+        f"fusion.{pair}/kernel": (4, 10) for pair in pairs
     }
     targets = "abc" if conditioned is None else conditioned
-    assert shapes(model, "fusion_out/kernel") == {
-        "fusion_out/kernel": (5 * len(targets), 5)
+    assert shapes(model, "fusion.out/kernel") == {
+        "fusion.out/kernel": (5 * len(targets), 5)
     }
     # Only what is modulated has a vector to stand for it.
     assert set(shapes(model, "missing")) == {f"{n}_missing/token" for n in targets}
@@ -69,10 +69,10 @@ def mbt(**changes: Any) -> keras.Model:
 
 def test_bottleneck_dim_bottlenecks_and_heads() -> None:
     model = mbt(dim=12, bottlenecks=5, heads=3)
-    assert shapes(model, "bottlenecks|a_project/kernel|a_block_0.*query/kernel") == {
-        "fusion_bottlenecks/token": (5, 12),
-        "fusion_a_project/kernel": (4, 12),
-        "fusion_a_block_0/attention/query/kernel": (12, 3, 4),
+    assert shapes(model, "bottlenecks|a.project/kernel|a.block_0.*query/kernel") == {
+        "fusion.bottlenecks/token": (5, 12),
+        "fusion.a.project/kernel": (4, 12),
+        "fusion.a.block_0/attention/query/kernel": (12, 3, 4),
     }
     assert model.output[0].shape == (None, 12)
 
@@ -80,7 +80,7 @@ def test_bottleneck_dim_bottlenecks_and_heads() -> None:
 def test_bottleneck_layers() -> None:
     for layers in (3, 4):
         assert set(shapes(mbt(layers=layers), "up/kernel")) == {
-            f"fusion_{n}_block_{i}/up/kernel" for n in "abc" for i in range(layers)
+            f"fusion.{n}.block_{i}/up/kernel" for n in "abc" for i in range(layers)
         }
 
 
@@ -95,7 +95,7 @@ def test_fusion_layer_is_where_bottlenecks_come_in() -> None:
     # the pooled vector and the three tokens to look at, and two bottlenecks where
     # they are there already.
     for model, seen in zip(models, (6, 4), strict=True):
-        block = model.get_layer("fusion_a_block_0")
+        block = model.get_layer("fusion.a.block_0")
         assert block.input[0].shape == (None, seen, 6)
 
 
@@ -107,9 +107,9 @@ def perceiver(**changes: Any) -> keras.Model:
 def test_perceiver_dim_latents_and_heads() -> None:
     model = perceiver(dim=12, latents=7, heads=3)
     assert shapes(model, "latents|query/kernel") == {
-        "fusion_latents/token": (7, 12),
-        "fusion_read_0/attention/query/kernel": (12, 3, 4),
-        "fusion_block_0_0/attention/query/kernel": (12, 3, 4),
+        "fusion.latents/token": (7, 12),
+        "fusion.read_0/attention/query/kernel": (12, 3, 4),
+        "fusion.block_0_0/attention/query/kernel": (12, 3, 4),
     }
     assert model.output[0].shape == (None, 12)
 
@@ -117,9 +117,9 @@ def test_perceiver_dim_latents_and_heads() -> None:
 @pytest.mark.parametrize(("blocks", "layers"), [(1, 0), (2, 1), (1, 2)])
 def test_perceiver_blocks_and_layers(blocks: int, layers: int) -> None:
     found = set(shapes(perceiver(blocks=blocks, layers=layers), "up/kernel"))
-    reads = {f"fusion_read_{i}/up/kernel" for i in range(blocks)}
+    reads = {f"fusion.read_{i}/up/kernel" for i in range(blocks)}
     selves = {
-        f"fusion_block_{i}_{j}/up/kernel" for i in range(blocks) for j in range(layers)
+        f"fusion.block_{i}_{j}/up/kernel" for i in range(blocks) for j in range(layers)
     }
     assert found == reads | selves
 

@@ -112,7 +112,7 @@ def test_it_passes_the_load_gate(kind: str, tmp_path: Path) -> None:
     def transform(stored: dict[str, Any]) -> dict[str, Any]:
         dense = densify(config, stored)
         if "score" in dense:
-            dense["score_weight"] = tf.ones_like(dense["score"])
+            dense["weight:score"] = tf.ones_like(dense["score"])
         return dense
 
     rows: list[dict[str, Any]] = [

@@ -39,7 +39,7 @@ LABELS = {
     "vqa": tf.constant([[0, 0], [1, -2], [0, 1], [-2, -2]]),
     "retrieval": tf.zeros(4),
 }
-Y = {"y_weight": tf.constant([1.0, 1, 1, 0]), "group:y": tf.constant([1, 1, 1, 1])}
+Y = {"weight:y": tf.constant([1.0, 1, 1, 0]), "group:y": tf.constant([1, 1, 1, 1])}
 X: dict[str, Any] = {
     "note_token_ids": tf.constant([[2, 5, 6, 3, 0, 0, 0, 0]] * 2 + [[2, 6, 3] + [0] * 5] * 2),
     "note_padding_mask": tf.constant([[1] * 4 + [0] * 4] * 4),
@@ -68,11 +68,11 @@ def outputs(head: HeadConfig) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 @pytest.mark.parametrize("case", list(CASES))
 def test_auxiliary_heads_see_one_input_alone(case: str) -> None:
     found, _ = outputs(replace(CASES[case], auxiliary_weight=0.5))
-    assert set(found) >= {"y_from_note", "y_from_facts"}
+    assert set(found) >= {"y:from:note", "y:from:facts"}
     plain, _ = outputs(replace(CASES[case], auxiliary_weight=0.0))
-    assert not [key for key in plain if "_from_" in key]
+    assert not [key for key in plain if ":from:" in key]
     for name in ("note", "facts"):
-        alone = found[f"y_from_{name}"]
+        alone = found[f"y:from:{name}"]
         assert alone.shape == found["y"].shape
         # Rows 2 and 3 have the same text, whatever their table.
         same = np.allclose(alone[2], alone[3])
@@ -87,7 +87,7 @@ def test_late_fusion_adds_what_present_inputs_say(case: str) -> None:
     wanted = np.asarray(early["y"], np.float64)
     for name in ("note", "facts"):
         there = np.asarray(X[f"{name}_present"], float)[:, None]
-        wanted = wanted + there * np.asarray(early[f"y_from_{name}"])
+        wanted = wanted + there * np.asarray(early[f"y:from:{name}"])
     np.testing.assert_allclose(late["y"], wanted, rtol=1e-4)
 
 
@@ -111,7 +111,7 @@ def test_retrieval_pair_and_dim() -> None:
         head = RetrievalHead(name="y", pair=pair, dim=dim)
         found, weights = outputs(head)
         assert found["y"].shape == (4, 2 * dim + 1)
-        assert weights["y_logits/first/kernel"].shape == (8, dim)
+        assert weights["heads.y.logits/first/kernel"].shape == (8, dim)
         (one,) = heads(config(head))
         answers = one.answers(found["y"], RESOURCES)
         assert list(answers) == [f"y_embedding_{name}" for name in pair]
@@ -127,6 +127,6 @@ def test_heads_run_again_on_what_the_trunk_gave(case: str) -> None:
     network = build_network(config(one), RESOURCES)
     whole = network.model(X)
     again = network.logits(network.trunk(X))
-    assert set(again) == {"y", "y_from_note", "y_from_facts"}
+    assert set(again) == {"y", "y:from:note", "y:from:facts"}
     for key, value in again.items():
         np.testing.assert_allclose(value, whole[key], atol=1e-6)

@@ -69,10 +69,10 @@ def test_every_head_has_a_case() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_labels_are_what_label_keys_promises(made: Clinic, name: str) -> None:
     head = head_of(name)
-    assert head.label_keys[:2] == (name, f"{name}_weight")
+    assert head.label_keys[:2] == (name, f"weight:{name}")
     for key in head.label_keys:
         assert len(made.transformed[key]) == 12
-    weights = made.transformed[f"{name}_weight"]
+    weights = made.transformed[f"weight:{name}"]
     assert weights.dtype == np.float32
     known = [i != 5 or name == "match" for i in range(12)]
     assert (weights > 0).tolist() == known

@@ -67,21 +67,24 @@ def test_max_pixels_leaves_a_frame_out() -> None:
 
 def test_the_encoder_is_the_frames() -> None:
     one = replace(SCAN, encoder=MlpEncoder(hidden_dims=(5,)))
-    assert shapes(one, "dense_0/kernel") == {"scan_dense_0/kernel": (8 * 8 * 3, 5)}
+    assert shapes(one, "dense_0/kernel") == {
+        "inputs.scan.dense_0/kernel": (8 * 8 * 3, 5)
+    }
     # A library's backbone keeps the input's name before its paths.
     resnet = ResNetEncoder(filters=(64,), blocks=(1,), strides=(1,))
     big = replace(SCAN, height=32, width=32, encoder=resnet)
     paths = [v.path for v in encoder(big).variables]
-    assert any(path.startswith("scan_backbone/") for path in paths)
+    assert any(path.startswith("inputs.scan.backbone/") for path in paths)
 
 
 @pytest.mark.parametrize("layers", [0, 1, 3])
 def test_layers_and_heads_over_time(layers: int) -> None:
     one = replace(SCAN, layers=layers, heads=3, max_frames=5)
     assert shapes(one, "query/kernel") == {
-        f"scan_block_{i}/attention/query/kernel": (6, 3, 2) for i in range(layers)
+        f"inputs.scan.block_{i}/attention/query/kernel": (6, 3, 2)
+        for i in range(layers)
     }
-    positions = {"scan_positions/positions": (5, 6)} if layers else {}
+    positions = {"inputs.scan.positions/positions": (5, 6)} if layers else {}
     assert shapes(one, "positions") == positions
     assert encoder(one).output["tokens"].shape == (None, 5, 6)
 

@@ -206,6 +206,6 @@ def test_two_resnets_and_two_berts_live_in_one_model() -> None:
         paths = [v.path for v in model.variables]
         assert len(set(paths)) == len(paths)
         first = ENCODERS[name].name
-        mine = [p for p in paths if p.startswith(f"{first}_backbone/")]
-        others = [p for p in paths if p.startswith("second_backbone/")]
+        mine = [p for p in paths if p.startswith(f"inputs.{first}.backbone/")]
+        others = [p for p in paths if p.startswith("inputs.second.backbone/")]
         assert len(mine) == len(others) > 4

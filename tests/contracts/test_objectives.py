@@ -80,7 +80,7 @@ def degenerate() -> dict[str, Any]:
     return {
         "usual": (x, y),
         "one row": batch(1),
-        "no label": (x, {**y, "disease_weight": none}),
+        "no label": (x, {**y, "weight:disease": none}),
         **{
             f"no {name}": ({**x, f"{name}_present": none > 0}, y) for name in NAMES
         },
@@ -193,7 +193,7 @@ def strategy(devices: int) -> tf.distribute.Strategy:
 def stepped(name: str, devices: int) -> list[list[float]]:
     """Losses of two steps on the whole batch of eight rows, and the weights after it."""
     x, y = batch(8)
-    y["disease_weight"] = tf.ones(8)
+    y["weight:disease"] = tf.ones(8)
     option = OPTIONS[name]
     if name == "pcl":
         option = c.replace(option, warmup_epochs=9)

@@ -12,6 +12,7 @@ from pipeline.init_config import infer, write
 from pipeline.manifest import ManifestError
 from tests.pipeline.samples import png, wav, write_csv, write_jsonl
 from trainer.config import Config, from_mapping, load
+from trainer.input_config import input_columns
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -185,3 +186,25 @@ def test_real_manifests(name: str) -> None:
     assert len(config.heads[0].classes) == classes  # type: ignore[union-attr]
     assert config.data.id == "id"
     assert config.data.split.eval == judge
+
+
+def test_columns_called_as_answers_get_other_names(tmp_path: Path) -> None:
+    long = "a_long_name_of_a_column_color_match"
+    rows = [
+        {
+            "size": 1.5 * i,
+            "color": ["red", "blue", "green"][i % 3],
+            "color_match": ["yes", "no"][i // 7 % 2],
+            "color_unknown": ["a", "b", "c"][i // 5 % 3],
+            long: ["u", "v"][i // 9 % 2],
+            "label": ["x", "y"][i % 2],
+        }
+        for i in range(60)
+    ]
+    config, _ = inferred(write_csv(tmp_path / "manifest.csv", rows))
+    columns = {
+        column: name for one in config.inputs for name, column in input_columns(one)
+    }
+    assert columns["color_match"] == "color_match_value"
+    assert columns["color_unknown"] == "color_unknown_2"
+    assert columns[long] == "a_long_name_of_a_column_color_ma_value"

@@ -50,6 +50,16 @@ def test_what_a_model_says_is_escaped() -> None:
     assert "12.3 ms" in page
 
 
+def test_what_was_absent_and_what_was_unknown_is_said() -> None:
+    answer = {
+        "h": "x", "h_scores": {"x": 1.0}, "model_version": 3, "xray_present": False,
+        "note_present": True, "city_unknown": True, "ward_unknown": False,
+    }  # fmt: skip
+    page = page_of(answer, {"h": {}}, 0.0, words("en"), 1)
+    assert "<p>absent: xray</p>" in page
+    assert "<p>a category that training never saw: city</p>" in page
+
+
 @pytest.fixture(scope="module")
 def url(clinic_server: ModelServer) -> Iterator[str]:
     """The command itself, in a process of its own."""

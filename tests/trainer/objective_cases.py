@@ -52,9 +52,9 @@ def batch(rows: int, seed: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
     }
     y = {
         "disease": rng.integers(0, 3, rows),
-        "disease_weight": (np.arange(rows) % 2).astype(np.float32),
+        "weight:disease": (np.arange(rows) % 2).astype(np.float32),
         "score": rng.normal(0, 1, rows).astype(np.float32),
-        "score_weight": np.ones(rows, np.float32),
+        "weight:score": np.ones(rows, np.float32),
     }
     return tensors(x), tensors(y)
 

@@ -52,7 +52,7 @@ def files(tmp_path: Path) -> list[str]:
 def batches(files: list[str], one: Any, training: bool) -> Any:
     def transform(stored: dict[str, Any]) -> dict[str, Any]:
         values = densify(one, stored)
-        return {**values, "score_weight": tf.ones_like(values["score"])}
+        return {**values, "weight:score": tf.ones_like(values["score"])}
 
     return make_dataset(files, one, transform, Resources(), training=training)
 

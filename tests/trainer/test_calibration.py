@@ -133,9 +133,9 @@ def batches(rows: int, both: int, size: int = 64) -> list[Any]:
     }
     y = {
         "y": tf.constant(labels, tf.int64),
-        "y_weight": tf.ones(rows),
+        "weight:y": tf.ones(rows),
         "z": tf.constant(labels, tf.int64),
-        "z_weight": tf.zeros(rows),
+        "weight:z": tf.zeros(rows),
     }
     return [
         ({k: v[i : i + size] for k, v in x.items()},

@@ -162,7 +162,7 @@ def batch(rows: int, spread: float) -> list[Any]:
 
     logits, labels = drawn(np.random.default_rng(0), rows, spread)
     x = {"logits": tf.constant(logits, tf.float32), "a_present": tf.ones(rows, tf.bool)}
-    y = {"y": tf.constant(labels, tf.int64), "y_weight": tf.ones(rows)}
+    y = {"y": tf.constant(labels, tf.int64), "weight:y": tf.ones(rows)}
     return [(x, y)]
 
 

@@ -9,7 +9,8 @@ import pytest
 from tests.trainer.samples import clinic_config
 from trainer import config as c
 from trainer import encoder_config as e
-from trainer.schema import TAGS, union_members
+from trainer.serving_config import VersionsConfig
+from trainer.unions import TAGS, union_members
 
 MINIMAL: dict[str, Any] = {
     "name": "demo",
@@ -246,7 +247,8 @@ def test_yaml_and_json_give_the_same_config_back(tmp_path: Path) -> None:
             c.RegressionHead("b", loss="huber"),
         ),
         evaluation=c.EvaluationConfig(
-            (c.Threshold("accuracy", minimum=0.5),), (("sex",), ("sex", "city"))
+            thresholds=(c.Threshold("accuracy", minimum=0.5),),
+            slices=(("sex",), ("sex", "city")),
         ),
     )
     path = tmp_path / "all.yaml"
@@ -353,3 +355,83 @@ def test_the_walk_sees_the_whole_schema() -> None:
     assert set(union_members(c.InputConfig) or {}) == {
         "image", "images", "audio", "text", "tabular",
     }  # fmt: skip
+
+
+def test_a_config_made_in_python_is_held_to_what_a_file_is() -> None:
+    config = c.from_mapping(MINIMAL)
+    for changes, problem in (
+        ({"embedding_dim": 0}, "embedding_dim: must be above 0. Received: 0"),
+        ({"seed": "one"}, "seed: expected int. Received: 'one'"),
+        ({"inputs": ()}, "inputs: at least one is needed."),
+        (
+            {"training": c.TrainingConfig(epochs=-1)},
+            "training.epochs: must be above 0. Received: -1",
+        ),
+        (
+            {"heads": (*config.heads, c.RegressionHead("Weight"))},
+            "heads[Weight].name: names are lower-case ASCII",
+        ),
+    ):
+        with pytest.raises(c.ConfigError) as caught:
+            c.replace(config, **changes)
+        (found,) = caught.value.problems
+        assert found.startswith(problem)
+    with pytest.raises(c.ConfigError, match="1 problem"):
+        c.Config("a/b", config.inputs, config.heads)
+
+
+def test_a_config_made_in_python_is_equal_to_one_that_was_read() -> None:
+    read = c.from_mapping({**MINIMAL, "training": {"learning_rate": 1}})
+    made = c.Config(
+        read.name,
+        list(read.inputs),  # type: ignore[arg-type]
+        list(read.heads),  # type: ignore[arg-type]
+        training=c.TrainingConfig(learning_rate=1),
+    )
+    assert made == read
+    assert made.inputs == read.inputs
+    assert isinstance(made.training.learning_rate, float)
+
+
+def test_what_one_config_holds_by_default_is_no_others() -> None:
+    first, second = VersionsConfig(), VersionsConfig()
+    first.labels["stable"] = 1
+    assert second.labels == {}
+    assert c.ServingConfig().versions.labels == {}
+
+
+def test_a_text_has_room_for_a_token() -> None:
+    def note(tokens: int) -> list[dict[str, Any]]:
+        return [{"name": "note", "modality": "text", "max_tokens": tokens}]
+
+    for tokens in (1, 2):
+        assert problems(inputs=note(tokens)) == (
+            "inputs[note].max_tokens: must be 3 at least, for [CLS], one token of the text"
+            f" and [SEP]. Received: {tokens}",
+        )
+    c.from_mapping({**MINIMAL, "inputs": note(3)})
+
+
+def test_an_input_that_reads_the_label_is_refused() -> None:
+    leaking: list[tuple[dict[str, Any], str]] = [
+        ({"name": "hint", "modality": "text", "column": "finding"}, "column"),
+        (
+            {
+                "name": "facts",
+                "modality": "tabular",
+                "categorical": [{"name": "hint", "column": "finding"}],
+            },
+            "hint",
+        ),
+    ]
+    for one, key in leaking:
+        found = problems(inputs=[*MINIMAL["inputs"], one])
+        assert found == (
+            f"inputs[{one['name']}].{key}: reads the manifest column 'finding', which"
+            " heads[finding] is to predict; an input that holds the answer leaves nothing"
+            " to learn: remove it.",
+        )
+    # The label may have another column than its name says.
+    head = {**MINIMAL["heads"][0], "column": "diagnosis"}
+    beside = [*MINIMAL["inputs"], leaking[0][0]]
+    c.from_mapping({**MINIMAL, "inputs": beside, "heads": [head]})

@@ -267,7 +267,7 @@ def test_the_masked_loss_compares_the_fused_embeddings_of_the_views() -> None:
 
     def fused(values: Any) -> np.ndarray:
         seen = one.network.trunk(values, training=False)
-        return float64(objective.fused(seen["embedding"]))
+        return float64(objective.fused(seen["fused:"]))
 
     anchor = fused(x)
     near = (anchor * fused(positive)).sum(1)

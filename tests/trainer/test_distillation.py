@@ -26,7 +26,8 @@ from trainer.export import export
 from trainer.learner import Learner
 from trainer.model import build_model, build_network
 from trainer.objectives.distillation import TeacherError, softened_divergence
-from trainer.transfer import TransferError
+from trainer.preprocessing import preprocess
+from trainer.transfer import TransferError, restore
 
 RNG = np.random.default_rng(0)
 THEIRS, OURS = RNG.normal(0, 2, (5, 3)), RNG.normal(0, 2, (5, 3))
@@ -113,8 +114,8 @@ def test_the_loss_over_the_heads_of_a_keras_file(teacher: str) -> None:
     # Not the scale, which stands behind both embeddings.
     found = ((theirs["found"] - ours["found"])[:, :4] ** 2).mean()
     kernel, bias = map(float64, objective.match.weights)
-    fused = ours["embedding"] @ kernel + bias
-    both = fused, theirs["embedding"]
+    fused = ours["fused:"] @ kernel + bias
+    both = fused, theirs["fused:"]
     mine, wanted = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in both)
     feature = (1 - (mine * wanted).sum(1)).mean()
     total = 2 * disease + tags + score + 0.5 * found + 0.7 * feature
@@ -225,7 +226,9 @@ def test_other_vocabularies_and_categories_are_no_teachers(
     with pytest.raises(TransferError, match="another vocabulary of note"):
         of_export(exported, clinic, other)
     other = dataclasses.replace(clinic.resources, categories={"city": 7})
-    with pytest.raises(TransferError, match=r"other categories.*facts_city_embedding"):
+    with pytest.raises(
+        TransferError, match=r"other categories.*inputs.facts.city.embedding"
+    ):
         of_export(exported, clinic, other)
     other = dataclasses.replace(clinic.resources, vocabularies={})
     inputs = (samples.PHOTO, samples.VOICE)
@@ -233,3 +236,53 @@ def test_other_vocabularies_and_categories_are_no_teachers(
         TransferError, match="'note', of which this config knows nothing"
     ):
         of_export(exported, clinic, other, inputs=inputs)
+
+
+def test_a_teachers_names_may_stand_in_another_order(
+    exported: str, clinic: Clinic
+) -> None:
+    # The same weights, name by name, have nothing to learn from one another.
+    disease = c.replace(samples.DISEASE, classes=samples.DISEASE.classes[::-1])
+    facts = c.replace(samples.FACTS, numeric=samples.FACTS.numeric[::-1])
+    names = {"city": clinic.resources.category_names["city"][::-1]}
+    resources = c.replace(clinic.resources, category_names=names)
+    inputs = (facts, samples.NOTE, samples.VOICE, samples.PHOTO)
+    one = of_export(
+        exported, clinic, resources, inputs=inputs, heads=(samples.SCORE, disease)
+    )
+    restore(one.model, one.network.config, resources, exported)
+    transformed = {k: tf.constant(v) for k, v in clinic.transformed.items()}
+    prepare = tf.function(lambda x: preprocess(one.network.config, x, resources))
+    x = prepare(transformed)
+    objective = one.objectives["distillation"]
+    assert float(objective.loss(x, {}, one(x))) == pytest.approx(0.0, abs=1e-6)
+    # And are no longer the same where a class is moved.
+    layer = one.model.get_layer("heads.disease.logits")
+    layer.bias.assign(layer.bias + [3.0, 0.0, 0.0])
+    assert float(objective.loss(x, {}, one(x))) > 0.1
+
+
+def test_a_teacher_of_other_classes_is_refused_with_both(
+    exported: str, clinic: Clinic
+) -> None:
+    for classes in (("flu", "cold", "cough"), ("flu", "cold", "none", "cough")):
+        head = c.replace(samples.DISEASE, classes=classes)
+        with pytest.raises(TeacherError) as caught:
+            of_export(exported, clinic, heads=(head, samples.SCORE))
+        assert "heads[disease] as classification (flu, cold, none)" in str(caught.value)
+        assert f"classification ({', '.join(classes)})" in str(caught.value)
+    grade = c.OrdinalHead("disease", samples.DISEASE.classes, allow_missing=True)
+    with pytest.raises(TeacherError, match=r"and here it is ordinal \(flu, cold, none"):
+        of_export(exported, clinic, heads=(grade, samples.SCORE))
+
+
+def test_a_teacher_of_other_columns_is_refused_with_both(
+    exported: str, clinic: Clinic
+) -> None:
+    facts = c.replace(samples.FACTS, numeric=("age", "weight"))
+    inputs = (samples.PHOTO, samples.VOICE, samples.NOTE, facts)
+    with pytest.raises(
+        TransferError,
+        match=r"inputs\[facts\].numeric are age, height there and age, weight here",
+    ):
+        of_export(exported, clinic, inputs=inputs)

@@ -24,7 +24,7 @@ from trainer.preprocessing import input_spec, preprocess
 
 ANSWERS = {
     "disease", "disease_scores", "disease_classes", "disease_abstained", "score",
-    "photo_present", "voice_present", "note_present", "facts_present",
+    "photo_present", "voice_present", "note_present", "facts_present", "city_unknown",
 }  # fmt: skip
 COMPLETE = [i not in (1, 2, 3, 5) for i in range(12)]  # these lack an input each
 FITTED = {"disease": Fitted({}, {"": 1.0, "facts+note+photo+voice": 1.5})}
@@ -100,6 +100,29 @@ def test_the_signatures_are_the_five(served: Served) -> None:
     assert set(served.signatures["serving_default"].inputs) == {"examples"}
 
 
+def test_a_category_that_training_never_saw_is_said(
+    clinic: Clinic, served: Served
+) -> None:
+    # Paris is the rarest of three cities, and two are kept.
+    kept = [name.encode() for name in clinic.resources.category_names["city"]]
+    assert b"Berlin" in kept
+    assert len(kept) == 2
+    dropped = ({b"Paris", b"Rome"} - set(kept)).pop()
+    cities = [b"Berlin", kept[1], dropped, b"Oslo", b"berlin", b" Berlin ", b"", None]
+    rows = [{**clinic.rows[0], "city": city} for city in cities]
+    del rows[-1]["city"]
+    for got in (
+        served("serving_default", examples=examples(rows)),
+        served("serving_raw", **raw(clinic, rows)),
+    ):
+        unknown = [False, False, True, True, True, False, False, False]
+        assert got["city_unknown"].tolist() == unknown
+    without = {k: v for k, v in clinic.rows[0].items() if k != "city"}
+    assert served("serving_default", examples=examples([without]))[
+        "city_unknown"
+    ].tolist() == [False]
+
+
 def test_answers_are_the_keras_models(
     clinic: Clinic, model: keras.Model, served: Served
 ) -> None:
@@ -131,7 +154,7 @@ def test_answers_are_the_keras_models(
         for name, at in (("photo", 1), ("voice", 2), ("note", 3), ("facts", 5)):
             assert got[f"{name}_present"].tolist() == [i != at for i in range(12)]
     embedded = served("embed", **raw(clinic, clinic.rows))
-    np.testing.assert_allclose(embedded["embedding"], outputs["embedding"], atol=1e-4)
+    np.testing.assert_allclose(embedded["embedding"], outputs["fused:"], atol=1e-4)
     assert embedded["photo_embedding"].shape == (12, 8)
 
 

@@ -91,7 +91,7 @@ def test_a_constant_or_unknown_target_stays_finite(
 ) -> None:
     resources = Resources(statistics={"y": (mean, deviation)})
     head = number()
-    labels = {"y": tf.constant([math.nan, math.nan]), "y_weight": tf.zeros(2)}
+    labels = {"y": tf.constant([math.nan, math.nan]), "weight:y": tf.zeros(2)}
     logits = tf.constant([[1.0], [2.0]])
     with tf.GradientTape() as tape:
         tape.watch(logits)
@@ -122,7 +122,7 @@ def test_rows_without_label_give_no_loss_and_no_gradient(
     logits = tf.constant(LOGITS[:, : head.size], tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        loss = head.loss({"y": shown, "y_weight": known}, logits, RESOURCES)
+        loss = head.loss({"y": shown, "weight:y": known}, logits, RESOURCES)
     gradient = np.asarray(tape.gradient(loss, logits))
     each = losses(head, labels, logits, RESOURCES).astype(np.float64)
     assert float(loss) == pytest.approx(each[known > 0].mean(), rel=1e-5)
@@ -140,7 +140,7 @@ def test_a_batch_without_any_label_is_finite(
     logits = tf.constant(LOGITS[:count, : head.size], tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        known = {"y": shown, "y_weight": np.zeros(count, np.float32)}
+        known = {"y": shown, "weight:y": np.zeros(count, np.float32)}
         loss = head.loss(known, logits, RESOURCES)
     assert float(loss) == 0.0
     assert not np.asarray(tape.gradient(loss, logits)).any()
@@ -164,14 +164,14 @@ def test_labels_are_read_from_their_names() -> None:
     given = tf.constant([["b"], ["c"], [""], ["z"]])
     label = one_class().label({"y": given})
     assert label["y"].numpy().tolist() == [1, 2, -1, -1]
-    assert label["y_weight"].numpy().tolist() == [1, 1, 0, 0]
+    assert label["weight:y"].numpy().tolist() == [1, 1, 0, 0]
 
 
 def test_several_labels_become_flags() -> None:
     given = tf.constant([["b", "a"], ["c", ""], ["", ""]])
     label = one_class(multi_label=True).label({"y": given})
     assert label["y"].numpy().tolist() == [[1, 1, 0], [0, 0, 1], [0, 0, 0]]
-    assert label["y_weight"].numpy().tolist() == [1, 1, 0]
+    assert label["weight:y"].numpy().tolist() == [1, 1, 0]
 
 
 def test_answers_of_one_class() -> None:
@@ -250,7 +250,7 @@ def test_the_shown_accuracy_counts_known_rows_only(multi_label: bool) -> None:
     trackers = head.trackers()
     known = np.array([1, 1, 0, 1, 0, 1], np.float32)
     label = MULTI.astype(np.float32) if multi_label else LABELS
-    labels = {"y": label, "y_weight": known}
+    labels = {"y": label, "weight:y": known}
     head.track(trackers, labels, tf.constant(LOGITS, tf.float32), Resources())
     if multi_label:
         right = ((LOGITS > 0) == (MULTI > 0)).mean(-1)
@@ -265,7 +265,7 @@ def test_the_shown_error_of_a_number_is_in_standard_deviations() -> None:
     trackers = head.trackers()
     labels = {
         "y": np.array([14, math.nan], np.float32),
-        "y_weight": np.array([1, 0], np.float32),
+        "weight:y": np.array([1, 0], np.float32),
     }
     head.track(trackers, labels, ops.convert_to_tensor([[0.25], [9.0]]), STATISTICS)
     assert float(trackers["y_mae_in_sd"].result()) == pytest.approx(0.75)
@@ -283,9 +283,9 @@ def test_weights_and_the_auxiliary_weight_add_up_as_documented() -> None:
     there = {n: RNG.random(6) > 0.4 for n in names}
     numbers, said = RNG.normal(0, 1, 6), RNG.normal(0, 1, (6, 1))
     outputs = {"y": LOGITS, "z": said}
-    outputs |= {f"y_from_{n}": alone[n] for n in names}
+    outputs |= {f"y:from:{n}": alone[n] for n in names}
     x = {f"{n}_present": tf.constant(there[n]) for n in names}
-    y = {"y": LABELS, "z": numbers, "y_weight": np.ones(6), "z_weight": np.ones(6)}
+    y = {"y": LABELS, "z": numbers, "weight:y": np.ones(6), "weight:z": np.ones(6)}
     y = {k: v if k == "y" else v.astype(np.float32) for k, v in y.items()}
     got = Supervised(SupervisedObjective(), config, resources).loss(
         x, y, {k: tf.constant(v, tf.float32) for k, v in outputs.items()}

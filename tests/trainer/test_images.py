@@ -161,7 +161,8 @@ def test_a_sequence_moves_as_a_whole(change: dict[str, Any]) -> None:
     one = replace(CT, **change)
     model = encoder(one)
     moved = keras.Model(
-        model.input, next(o for o in model.operations if o.name == "ct_scale").input
+        model.input,
+        next(o for o in model.operations if o.name == "inputs.ct.scale").input,
     )
     x = batch([[1, 1, 1, 1]] * 8)
     same = tf.repeat(x["ct_frames"][:, :1], 4, axis=1)
@@ -183,7 +184,7 @@ def test_batch_norm_sees_pictures_only() -> None:
     # Convolution with a kernel of ones in the middle: the frame's own level.
     kernel = np.zeros((3, 3, 1, 3), np.float32)
     kernel[1, 1] = 1.0
-    model.get_layer("ct_conv_0").kernel.assign(kernel)
+    model.get_layer("inputs.ct.conv_0").kernel.assign(kernel)
     rows = prepared(
         *(pack([frame(level)] * count) for level, count in ((50, 1), (200, 4)))
     )
@@ -192,7 +193,7 @@ def test_batch_norm_sees_pictures_only() -> None:
     )
     # Levels on [-1, 1], half of the places each: no zeros of padding among them.
     low, high = 50 / 127.5 - 1, 200 / 127.5 - 1
-    norm = model.get_layer("ct_norm_0")
+    norm = model.get_layer("inputs.ct.norm_0")
     np.testing.assert_allclose(norm.moving_mean, (low + high) / 2, atol=1e-4)
     np.testing.assert_allclose(norm.moving_variance, ((high - low) / 2) ** 2, rtol=1e-2)
 
@@ -237,7 +238,7 @@ def test_it_is_served_with_the_load_gate_passed(tmp_path: Any) -> None:
     def transform(stored: dict[str, Any]) -> dict[str, Any]:
         dense = densify(config, stored)
         if "score" in dense:
-            dense["score_weight"] = tf.ones_like(dense["score"])
+            dense["weight:score"] = tf.ones_like(dense["score"])
         return dense
 
     rows: list[dict[str, Any]] = [

@@ -148,9 +148,9 @@ def test_the_loss_is_the_mean_over_the_chosen_tokens() -> None:
     assert not candidates[3].any()  # an absent text
     # The reader is asked at the chosen places, of the spoilt text.
     spoilt = {**x, "note_token_ids": tf.where(chosen, MASK, ids)}
-    tokens = one.network.trunk(spoilt, training=False)["note_tokens"].numpy()
+    tokens = one.network.trunk(spoilt, training=False)["tokens:note"].numpy()
     np.testing.assert_allclose(queries.numpy()[0, :2], tokens[0, [2, 5]], rtol=1e-5)
-    np.testing.assert_allclose(seen["note_tokens"], tokens, rtol=1e-5)
+    np.testing.assert_allclose(seen["tokens:note"], tokens, rtol=1e-5)
 
 
 def test_only_the_inputs_that_are_named_are_masked() -> None:
@@ -175,7 +175,7 @@ def test_the_other_inputs_are_in_sight_of_the_prediction() -> None:
 
     def predicted(**changes: Any) -> np.ndarray:
         seen = one.network.still({**x, **changes}, training=False)
-        return float64(reader(seen["note_tokens"], seen))
+        return float64(reader(seen["tokens:note"], seen))
 
     before = predicted()
     assert before.shape == (3, 8, len(VOCABULARY))
@@ -196,9 +196,9 @@ def test_the_reader_skips_padding() -> None:
     x, _ = batch(3)
     seen = one.network.trunk(of_inputs(x, one.network.config), training=False)
     mask = np.asarray(x["note_padding_mask"], bool)
-    queries = seen["note_tokens"][:, :2]
+    queries = seen["tokens:note"][:, :2]
     before = float64(reader(queries, seen))
-    noise = tf.where(mask[..., None], seen["note_tokens"], 9.0)
+    noise = tf.where(mask[..., None], seen["tokens:note"], 9.0)
     np.testing.assert_allclose(
-        reader(queries, {**seen, "note_tokens": noise}), before, atol=1e-5
+        reader(queries, {**seen, "tokens:note": noise}), before, atol=1e-5
     )

@@ -201,7 +201,7 @@ def test_a_masked_pass_sees_no_augmentation() -> None:
     still = network.still(x, training=True)
     moved = network.trunk(x, training=True)
     for one in inputs:
-        key = f"{one.name}_embedding"
+        key = f"pooled:{one.name}"
         np.testing.assert_allclose(still[key], quiet[key], atol=1e-5)
         assert np.abs(np.asarray(moved[key]) - np.asarray(quiet[key])).max() > 1e-3
     assert {v.path for v in network.still.weights} == {

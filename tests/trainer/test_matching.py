@@ -36,8 +36,8 @@ def trunk(x: Any) -> dict[str, Any]:
     shown = tf.stack([x[f"{name}_present"] for name in NAMES], axis=1)
     values = tf.stack([note, note * facts, photo], axis=1)
     return {
-        "embedding": tf.where(shown, values, 0.0),
-        "shown": tf.logical_and(shown, x["note_token_ids"][:, :1] > 0),
+        "fused:": tf.where(shown, values, 0.0),
+        "shown:": tf.logical_and(shown, x["note_token_ids"][:, :1] > 0),
     }
 
 
@@ -47,7 +47,7 @@ def matching(option: c.MatchingObjective, rows: int = 6) -> tuple[Any, Any]:
         objectives=c.ObjectivesConfig(supervised=None, matching=option),
     )  # fmt: skip
     one = Matching(option, config, RESOURCES)
-    one.build(StandIn(trunk, None, {"embedding": (None, 3)}), {"matching": one})
+    one.build(StandIn(trunk, None, {"fused:": (None, 3)}), {"matching": one})
     for judge in one.judges.values():
         judge.kernel.assign(WEIGHTS)
     return one, of_inputs(batch(rows)[0], config)
@@ -194,14 +194,14 @@ def test_a_retrieval_head_that_matches_is_what_learns() -> None:
     one, outputs, _ = alike(heads=(RETRIEVAL,))
     objective = one.objectives["matching"]
     assert objective.judges == {}
-    layer = one.model.get_layer("found_logits")
+    layer = one.model.get_layer("heads.found.logits")
     kernel = layer.judge.kernel
     x = of_inputs(batch(5)[0], one.network.config)
     with tf.GradientTape() as tape:
         loss = objective.loss(x, {}, one(x, training=False), training=False)
     assert np.abs(np.asarray(tape.gradient(loss, kernel.value))).max() > 1e-4
     # Right pairs are judged by what the head answers.
-    found, fused = float64(outputs["found"]), float64(outputs["embedding"])
+    found, fused = float64(outputs["found"]), float64(outputs["fused:"])
     a, b = found[:, : layer.dim], found[:, layer.dim : 2 * layer.dim]
     cosine = np.sum(a * b, -1)
     logit = fused @ float64(kernel)[:, 0] + (cosine - 0.5) / layer.temperature

@@ -33,22 +33,22 @@ VIEWS = RNG.normal(0, 1, (3, ROWS, 4))
 GUESSED = RNG.normal(0, 1, (3, ROWS, 4))
 Y = {
     "disease": tf.constant(LABELS),
-    "disease_weight": tf.constant(KNOWN, tf.float32),
+    "weight:disease": tf.constant(KNOWN, tf.float32),
 }
 
 
 def seen(view: Any) -> dict[str, Any]:
     embedding = tf.constant(view, tf.float32)
     return {
-        "embedding": embedding,
-        "note_embedding": 2 * embedding,
-        "shown": tf.ones((len(view), 1), tf.bool),
+        "fused:": embedding,
+        "pooled:note": 2 * embedding,
+        "shown:": tf.ones((len(view), 1), tf.bool),
     }
 
 
 def logits(given: Any) -> dict[str, Any]:
     kernel = tf.constant(KERNEL, tf.float32)
-    half = (given["embedding"] + given["note_embedding"] / 2) / 2
+    half = (given["fused:"] + given["pooled:note"] / 2) / 2
     return {"disease": half @ kernel}
 
 
@@ -183,22 +183,24 @@ def test_each_input_alone_learns_what_all_of_them_say() -> None:
     # The kernels of the fused embedding and of each input's own copy of the head.
     kernels = {
         key: RNG.normal(0, 1, (4, 3))
-        for key in ("disease", "disease_from_note", "disease_from_voice")
+        for key in ("disease", "disease:from:note", "disease:from:voice")
     }
-    read = {"disease": "", "disease_from_note": "note_", "disease_from_voice": "voice_"}
-    views = {key: RNG.normal(0, 1, (ROWS, 4)) for key in ("", "note_", "voice_")}
+    read = {
+        "disease": "fused:",
+        "disease:from:note": "pooled:note",
+        "disease:from:voice": "pooled:voice",
+    }
+    views = {key: RNG.normal(0, 1, (ROWS, 4)) for key in read.values()}
 
     def judged(given: Any) -> dict[str, Any]:
         return {
-            key: given[f"{read[key]}embedding"] @ tf.constant(kernel, tf.float32)
+            key: given[read[key]] @ tf.constant(kernel, tf.float32)
             for key, kernel in kernels.items()
         }
 
-    given: Any = {
-        f"{key}embedding": tf.constant(z, tf.float32) for key, z in views.items()
-    }
-    given["shown"] = tf.ones((ROWS, 2), tf.bool)
-    quiet = {**given, "embedding": tf.constant(GUESSED[0], tf.float32)}
+    given: Any = {key: tf.constant(z, tf.float32) for key, z in views.items()}
+    given["shown:"] = tf.ones((ROWS, 2), tf.bool)
+    quiet = {**given, "fused:": tf.constant(GUESSED[0], tf.float32)}
     one: Any = MixMatch(option, config, RESOURCES)
     one.build(StandIn(None, judged, {}, lambda x: quiet), {})
     one.ramp.value.assign(1.0)
@@ -207,8 +209,14 @@ def test_each_input_alone_learns_what_all_of_them_say() -> None:
         tf.constant(order),
         tf.constant(share[:, None], tf.float32),
     )
-    present = {"note_": np.ones(ROWS, bool), "voice_": np.array([1, 1, 1, 0, 1], bool)}
-    x = {f"{key}present": tf.constant(there) for key, there in present.items()}
+    present = {
+        "pooled:note": np.ones(ROWS, bool),
+        "pooled:voice": np.array([1, 1, 1, 0, 1], bool),
+    }
+    x = {
+        f"{name}_present": tf.constant(present[f"pooled:{name}"])
+        for name in ("note", "voice")
+    }
     got = float(one.loss(x, Y, {**given, **judged(given)}, training=True))
 
     guess = np.asarray(softmax(GUESSED[0] @ kernels["disease"]) ** 2)
@@ -252,11 +260,11 @@ def test_a_guess_sees_every_input_and_no_dropout() -> None:
     for view in views:
         # The voice is not augmented here, so it is what it was; the note's tokens are.
         np.testing.assert_allclose(
-            view["voice_embedding"], quiet["voice_embedding"], atol=1e-5
+            view["pooled:voice"], quiet["pooled:voice"], atol=1e-5
         )
-        np.testing.assert_array_equal(view["shown"], quiet["shown"])
-    moved = [np.asarray(view["note_embedding"]) for view in views]
-    assert np.abs(moved[0] - np.asarray(quiet["note_embedding"])).max() > 1e-3
+        np.testing.assert_array_equal(view["shown:"], quiet["shown:"])
+    moved = [np.asarray(view["pooled:note"]) for view in views]
+    assert np.abs(moved[0] - np.asarray(quiet["pooled:note"])).max() > 1e-3
     assert np.abs(moved[0] - moved[1]).max() > 1e-3
     assert {v.path for v in network.shaken.weights} == {
         v.path for v in network.trunk.weights
@@ -270,7 +278,7 @@ def test_no_gradient_flows_into_a_guess() -> None:
     for kind in ("guessed", "given"):
         one, _ = mixmatch((order, share))
         with tf.GradientTape() as tape:
-            first = {**seen(VIEWS[0]), "embedding": z, "note_embedding": 2 * z}
+            first = {**seen(VIEWS[0]), "fused:": z, "pooled:note": 2 * z}
             loss = one.loss({}, Y, {**first, **logits(first)}, training=True)
             if kind == "given":
                 # The same with a target that is a constant from the start.

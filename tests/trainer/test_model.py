@@ -49,12 +49,10 @@ def test_a_head_is_a_linear_layer_on_the_fused_embedding() -> None:
     model = built()
     out = numbers(model(batch(model, [True] * 4)))
     assert set(out) == {
-        "disease", "score", "embedding", *(f"{n}_embedding" for n in NAMES)
+        "disease", "score", "fused:", *(f"pooled:{n}" for n in NAMES)
     }  # fmt: skip
-    kernel, bias = model.get_layer("disease_logits").get_weights()
-    np.testing.assert_allclose(
-        out["disease"], out["embedding"] @ kernel + bias, rtol=1e-5
-    )
+    kernel, bias = model.get_layer("heads.disease.logits").get_weights()
+    np.testing.assert_allclose(out["disease"], out["fused:"] @ kernel + bias, rtol=1e-5)
     assert all(v.dtype == "float32" for v in model.output.values())
 
 
@@ -65,12 +63,12 @@ def test_auxiliary_heads_see_one_input_and_join_in_late_fusion(
 ) -> None:
     model = built(auxiliary_weight=0.5, late_fusion=late_fusion)
     out = numbers(model(batch(model, present)))
-    kernel, bias = model.get_layer("disease_logits").get_weights()
-    wanted = out["embedding"] @ kernel + bias
+    kernel, bias = model.get_layer("heads.disease.logits").get_weights()
+    wanted = out["fused:"] @ kernel + bias
     for name, there in zip(NAMES, present, strict=True):
-        kernel, bias = model.get_layer(f"disease_from_{name}").get_weights()
-        alone = out[f"{name}_embedding"] @ kernel + bias
-        np.testing.assert_allclose(out[f"disease_from_{name}"], alone, rtol=1e-4)
+        kernel, bias = model.get_layer(f"heads.disease.from.{name}").get_weights()
+        alone = out[f"pooled:{name}"] @ kernel + bias
+        np.testing.assert_allclose(out[f"disease:from:{name}"], alone, rtol=1e-4)
         if late_fusion and there:
             wanted = wanted + alone
     np.testing.assert_allclose(out["disease"], wanted, rtol=1e-4)

@@ -19,6 +19,7 @@ from trainer.config import (
     Config,
     ObjectivesConfig,
     OrdinalHead,
+    PclObjective,
     RankingHead,
     RegressionHead,
     StageConfig,
@@ -66,7 +67,10 @@ def test_what_is_monitored(monitor: str, name: str, higher: bool) -> None:
 
 def test_a_stage_that_teaches_no_head_looks_at_its_loss() -> None:
     one = config(LABEL, PRICE, monitor="accuracy")
-    assert monitored(replace(one, objectives=ObjectivesConfig(None))).name == "loss"
+    assert (
+        monitored(replace(one, objectives=ObjectivesConfig(pcl=PclObjective()))).name
+        == "loss"
+    )
 
 
 def test_a_metric_that_no_head_has_is_refused_with_those_that_it_has() -> None:
@@ -114,7 +118,7 @@ KNOWN = (np.arange(20) % 5 > 0).astype(np.float32)
 
 def test_a_metric_of_classes_is_scikit_learns_on_the_labelled_rows() -> None:
     labels, logits = RNG.integers(0, 3, 20), RNG.normal(0, 1, (20, 3))
-    y = {"y": np.where(KNOWN > 0, labels, -1), "y_weight": KNOWN}
+    y = {"y": np.where(KNOWN > 0, labels, -1), "weight:y": KNOWN}
     there = KNOWN > 0
     head = ClassificationHead("y", ("a", "b", "c"))
     truth, chosen = labels[there], logits.argmax(-1)[there]
@@ -127,24 +131,24 @@ def test_a_metric_of_classes_is_scikit_learns_on_the_labelled_rows() -> None:
 
 def test_metrics_of_other_heads_off_batches() -> None:
     ordinal = OrdinalHead("y", ("low", "mid", "high"))
-    y = {"y": np.array([0, 1, 2, 0]), "y_weight": np.ones(4, np.float32)}
+    y = {"y": np.array([0, 1, 2, 0]), "weight:y": np.ones(4, np.float32)}
     above = [[-1.0, -2.0], [1.0, -1.0], [1.0, -1.0], [2.0, 1.0]]
     assert measured(ordinal, "mae", y, above) == (0 + 0 + 1 + 2) / 4
     several = ClassificationHead("y", ("a", "b"), multi_label=True)
     flags = np.array([[1, 0], [1, 1], [0, 0], [0, 1]], np.float32)
     logits = [[1.0, -1.0], [-1.0, 1.0], [-1.0, 1.0], [-1.0, 1.0]]
-    y = {"y": flags, "y_weight": np.ones(4, np.float32)}
+    y = {"y": flags, "weight:y": np.ones(4, np.float32)}
     assert measured(several, "recall_of_a", y, logits) == 0.5
     assert measured(several, "precision_of_b", y, logits) == pytest.approx(2 / 3)
     number = RegressionHead("y")
     y = {"y": np.array([1, 2, math.nan, 5], np.float32),
-         "y_weight": np.array([1, 1, 0, 1], np.float32)}  # fmt: skip
+         "weight:y": np.array([1, 1, 0, 1], np.float32)}  # fmt: skip
     got = measured(
         number, "mae", y, [[1.0], [1.0], [9.0], [1.0]], statistics={"y": (0.0, 1.0)}
     )
     assert got == pytest.approx((0 + 1 + 4) / 3)
     ranking = RankingHead("y", group="query", relevant_from=2.0)
-    y = {"y": np.array([2, 1, 0, 3], np.float32), "y_weight": np.ones(4, np.float32),
+    y = {"y": np.array([2, 1, 0, 3], np.float32), "weight:y": np.ones(4, np.float32),
          "group:y": np.array([7, 7, 9, 9])}  # fmt: skip
     # The relevant one is second of 7 and first of 9.
     got = measured(ranking, "mrr", y, [[0.0], [1.0], [0.0], [1.0]])
@@ -152,7 +156,7 @@ def test_metrics_of_other_heads_off_batches() -> None:
     vqa = VqaHead("y")
     # Annotators: no, no, unknown; yes. Answered: no, no.
     y = {"y": np.array([[1, 1, -1, -2], [0, -2, -2, -2]]),
-         "y_weight": np.ones(2, np.float32)}  # fmt: skip
+         "weight:y": np.ones(2, np.float32)}  # fmt: skip
     got = measured(
         vqa, "vqa_accuracy", y, [[0.0, 1.0]] * 2, answers={"y": ("yes", "no")}
     )
@@ -160,7 +164,7 @@ def test_metrics_of_other_heads_off_batches() -> None:
 
 
 def test_without_a_labelled_row_there_is_no_metric() -> None:
-    y = {"y": np.full(4, -1), "y_weight": np.zeros(4, np.float32)}
+    y = {"y": np.full(4, -1), "weight:y": np.zeros(4, np.float32)}
     head = ClassificationHead("y", ("a", "b"))
     assert math.isnan(measured(head, "accuracy", y, np.zeros((4, 2))))
 

@@ -1,10 +1,17 @@
 """What a config may ask of its objectives, and what it is told otherwise."""
 
+import dataclasses
 from typing import Any
 
 import pytest
 
-from trainer.config import Config, ConfigError, from_mapping
+from trainer.config import (
+    Config,
+    ConfigError,
+    MixMatchObjective,
+    ObjectivesConfig,
+    from_mapping,
+)
 from trainer.config_problems import untaught_problems
 
 BASE: dict[str, Any] = {
@@ -188,3 +195,50 @@ def test_a_match_that_no_stage_teaches() -> None:
     )
     assert untaught({"matching": {}}, {"supervised": {}}) == []
     assert untaught({"matching": {"pairs": [["note", "photo"]]}}) == []
+
+
+def test_objectives_that_are_named_are_all_wherever_they_stand() -> None:
+    base = {**BASE, "heads": BASE["heads"][1:2]}
+
+    def named(config: Config) -> list[set[str]]:
+        return [
+            {
+                field.name
+                for field in dataclasses.fields(stage.objectives)
+                if getattr(stage.objectives, field.name) is not None
+            }
+            for stage in config.resolved_stages()
+        ]
+
+    # In a file without stages, for all stages of one, in a stage, and in Python.
+    mixed: dict[str, Any] = {"mixmatch": {}}
+    assert named(from_mapping({**base, "objectives": mixed})) == [{"mixmatch"}]
+    stages: list[dict[str, Any]] = [{"name": "a"}, {"name": "b", "objectives": mixed}]
+    whole = {**base, "objectives": mixed, "stages": stages}
+    assert named(from_mapping(whole)) == [{"mixmatch"}, {"mixmatch"}]
+    assert named(from_mapping({**base, "stages": stages})) == [
+        {"supervised"}, {"mixmatch"},
+    ]  # fmt: skip
+    made = dataclasses.replace(
+        from_mapping(base), objectives=ObjectivesConfig(mixmatch=MixMatchObjective())
+    )
+    assert named(made) == [{"mixmatch"}]
+    assert named(from_mapping(base)) == [{"supervised"}]
+
+
+def test_a_head_that_nothing_teaches() -> None:
+    def untaught(objectives: Any) -> list[str]:
+        return list(untaught_problems(read(objectives)))
+
+    assert untaught({"supervised": {}, "contrastive": {}}) == []
+    assert untaught({"distillation": {"teacher": "a/b"}}) == []
+    alone = untaught({"contrastive": {}})
+    assert [text.partition(":")[0] for text in alone] == [
+        "heads[score]", "heads[disease]", "heads[tags]",
+    ]  # fmt: skip
+    assert alone[0] == (
+        "heads[score]: nothing teaches it; give a stage the objective `supervised`. Where"
+        " `objectives` are named, these are all."
+    )
+    mixed = untaught({"mixmatch": {"head": "disease"}})
+    assert [text.partition(":")[0] for text in mixed] == ["heads[score]", "heads[tags]"]

@@ -7,7 +7,13 @@ import pytest
 import tensorflow as tf
 
 from trainer.config import ParameterGroup, TrainingConfig
-from trainer.optimizer import freeze, group_of, make_optimizer
+from trainer.optimizer import (
+    SwapAverages,
+    freeze,
+    group_of,
+    make_optimizer,
+    running_statistics,
+)
 
 
 def tiny_model() -> keras.Model:
@@ -88,10 +94,10 @@ def test_gradients_are_clipped_by_their_global_norm() -> None:
     variables = [keras.Variable([0.0, 0.0], name="kernel") for _ in range(2)]
     for bound, factor in ((1.0, 0.1), (None, 1.0)):
         one = TrainingConfig(clip_norm=bound)
-        optimizer = make_optimizer(one, 10)
+        optimizer: Any = make_optimizer(one, 10)
         optimizer.build(variables)
         seen: list[Any] = []
-        optimizer._backend_update_step = lambda g, *_, seen=seen: seen.extend(g)
+        optimizer.update_step = lambda g, *_, seen=seen: seen.append(g)
         # Norm of (6, 0, 0, 8): 10.
         gradients = [tf.constant([6.0, 0.0]), tf.constant([0.0, 8.0])]
         optimizer.apply(gradients, variables)
@@ -140,3 +146,58 @@ def test_a_pattern_that_matches_nothing_is_an_error_that_helps() -> None:
 
 def test_the_rate_is_finite_for_a_single_step() -> None:
     assert math.isfinite(rate(TrainingConfig(), 1, 1))
+
+
+def test_a_pattern_freezes_what_it_matches_and_nothing_else() -> None:
+    model = tiny_model()
+    assert freeze(model, (ParameterGroup("kernel$", frozen=True),)) == [
+        "head/kernel", "text_tokens/kernel",
+    ]  # fmt: skip
+    assert {v.path for v in model.trainable_variables} == {
+        "head/bias", "norm/beta", "norm/gamma", "text_tokens/bias",
+    }  # fmt: skip
+    model.compile(make_optimizer(TrainingConfig(learning_rate=0.1), 4), "mse")
+    start = {v.path: np.asarray(v) for v in model.variables}
+    x = np.random.default_rng(0).normal(5, 3, (8, 3)).astype(np.float32)
+    model.fit(x, x[:, :1], epochs=2, verbose=0)
+    still = {v.path for v in model.weights if (np.asarray(v) == start[v.path]).all()}
+    assert still == {"head/kernel", "text_tokens/kernel"}
+
+
+class Counted(keras.callbacks.Callback):
+    """Notes what batch normalization has counted after every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[np.ndarray] = []
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        norm = self.model.get_layer("norm")
+        both = (norm.moving_mean, norm.moving_variance)
+        self.seen.append(np.stack([np.asarray(v, np.float64) for v in both]))
+
+
+def test_averaged_weights_have_averaged_statistics() -> None:
+    keras.utils.set_random_seed(0)
+    model, counted = tiny_model(), Counted()
+    one = TrainingConfig(ema_momentum=0.8, learning_rate=0.3, warmup_fraction=0.0)
+    statistics = running_statistics(model)
+    assert [v.path for v in statistics] == ["norm/moving_mean", "norm/moving_variance"]
+    model.compile(make_optimizer(one, 12, statistics=statistics), "mse")
+    x = np.random.default_rng(0).normal(5, 3, (32, 3)).astype(np.float32)
+    # The last callback comes first at the end of a step, and last at that of an epoch.
+    done = model.fit(
+        x, x[:, :1], validation_data=(x, x[:, :1]), batch_size=8, epochs=3, verbose=0,
+        callbacks=[counted, SwapAverages(swap_on_epoch=True)],
+    )  # fmt: skip
+    assert len(counted.seen) == 12
+    average = counted.seen[0]
+    for raw in counted.seen[1:]:
+        average = 0.8 * average + 0.2 * raw
+    norm = model.get_layer("norm")
+    np.testing.assert_allclose(norm.moving_mean, average[0], rtol=1e-4)
+    np.testing.assert_allclose(norm.moving_variance, average[1], rtol=1e-4)
+    assert np.abs(average - counted.seen[-1]).max() > 0.1
+    # The epochs are judged with the statistics that come out.
+    loss = model.evaluate(x, x[:, :1], verbose=0)
+    assert done.history["val_loss"][-1] == pytest.approx(loss, rel=1e-4)

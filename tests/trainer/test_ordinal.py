@@ -106,7 +106,7 @@ def test_labels_are_ranks() -> None:
     given = tf.constant([["fatal"], ["none"], [""], ["mild"]])
     label = head().label({"y": given})
     assert label["y"].numpy().tolist() == [3, 0, -1, 1]
-    assert label["y_weight"].numpy().tolist() == [1, 1, 0, 1]
+    assert label["weight:y"].numpy().tolist() == [1, 1, 0, 1]
 
 
 def test_metrics_count_ranks() -> None:
@@ -137,7 +137,7 @@ def test_kappa_is_left_out_where_it_is_not_defined() -> None:
 
 def test_shown_while_training() -> None:
     trackers = head().trackers()
-    labels = {"y": tf.constant([0, 3, -1]), "y_weight": tf.constant([1.0, 1.0, 0.0])}
+    labels = {"y": tf.constant([0, 3, -1]), "weight:y": tf.constant([1.0, 1.0, 0.0])}
     logits = tf.constant([[-1.0, -2, -3], [2.0, 1, -1], [9.0, 9, 9]])
     head().track(trackers, labels, logits, Resources())
     # Ranks 0 and 2 for 0 and 3; the third row is not known.
@@ -157,7 +157,7 @@ def test_it_learns_an_order(method: Any) -> None:
     optimizer = keras.optimizers.Adam(0.3)
     weights = layer.trainable_variables
     optimizer.build(weights)
-    y = {"y": tf.constant(label), "y_weight": tf.ones(64)}
+    y = {"y": tf.constant(label), "weight:y": tf.ones(64)}
 
     @tf.function
     def step() -> Any:

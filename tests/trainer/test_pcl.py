@@ -188,7 +188,7 @@ def test_the_loss_is_both_parts_over_rows_with_any_input() -> None:
     kernel.assign(kernel + RNG.normal(0, 1, kernel.shape))
     objective.follow = lambda: None
     outputs = one(x, training=False)
-    v = float64(objective.project(outputs["embedding"]))[~gone]
+    v = float64(objective.project(outputs["fused:"]))[~gone]
     keys = float64(objective.keys(x, training=False))[~gone]
     centres = float64(objective.prototypes.centres)
     phi = float64(objective.prototypes.phi)

@@ -90,7 +90,7 @@ def test_the_presets_weights_are_in_the_model(
     model: keras.Model, name: str, kind: str, request: pytest.FixtureRequest
 ) -> None:
     backbone = request.getfixturevalue(kind)[1]
-    loaded = model.get_layer(f"{name}_backbone").get_weights()
+    loaded = model.get_layer(f"inputs.{name}.backbone").get_weights()
     assert len(loaded) == len(backbone.get_weights()) > 10
     for got, wanted in zip(loaded, backbone.get_weights(), strict=True):
         np.testing.assert_array_equal(got, wanted)
@@ -115,7 +115,7 @@ def test_two_of_the_same_preset_pass_the_load_gate(
         dense = densify(config, stored)
         count = tf.shape(dense["title"])[0]
         dense.setdefault("y", tf.zeros([count], tf.int64))
-        return {**dense, "y_weight": tf.ones([count])}
+        return {**dense, "weight:y": tf.ones([count])}
 
     row = {
         "left": samples.encoded(samples.smooth_picture(32, 40)),

@@ -26,7 +26,7 @@ def head(**changes: Any) -> Ranking:
 def loss(scores: np.ndarray, **changes: Any) -> float:
     y = {
         "y": tf.constant(RELEVANCE),
-        "y_weight": tf.constant(KNOWN),
+        "weight:y": tf.constant(KNOWN),
         "group:y": tf.constant(GROUP),
     }
     logits = tf.constant(scores[:, None], tf.float32)
@@ -87,7 +87,7 @@ def test_what_all_scores_share_changes_nothing(kind: str) -> None:
 def test_scores_of_any_size_have_finite_gradients(kind: str, size: float) -> None:
     y = {
         "y": tf.constant(RELEVANCE),
-        "y_weight": tf.constant(KNOWN),
+        "weight:y": tf.constant(KNOWN),
         "group:y": tf.constant(GROUP),
     }
     logits = tf.constant(SCORES[:, None] * size, tf.float32)
@@ -105,7 +105,7 @@ def test_labels_hash_the_group_and_keep_the_number() -> None:
     }
     label = head().label(values)
     assert label["y"].numpy().tolist() == [2, 0, 0]
-    assert label["y_weight"].numpy().tolist() == [1, 0, 1]
+    assert label["weight:y"].numpy().tolist() == [1, 0, 1]
     first, second, third = label["group:y"].numpy().tolist()
     assert first == second != third
 
@@ -180,7 +180,7 @@ def test_shown_while_training() -> None:
     trackers = one.trackers()
     y = {
         "y": tf.constant(RELEVANCE),
-        "y_weight": tf.constant(KNOWN),
+        "weight:y": tf.constant(KNOWN),
         "group:y": tf.constant(GROUP),
     }
     one.track(trackers, y, tf.constant(SCORES[:, None], tf.float32), Resources())

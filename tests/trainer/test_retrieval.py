@@ -40,7 +40,7 @@ def info_nce(a: np.ndarray, b: np.ndarray, scale: float) -> float:
     return total / (2 * len(a))
 
 
-LABELS = {"m": tf.zeros(ROWS), "m_weight": tf.ones(ROWS)}
+LABELS = {"m": tf.zeros(ROWS), "weight:m": tf.ones(ROWS)}
 
 
 @pytest.mark.parametrize("scale", [1.0, 14.3, 100.0])
@@ -63,7 +63,7 @@ def test_a_single_pair_has_nothing_to_be_told_from() -> None:
     given = logits(units(1), units(1), 10.0)
     with tf.GradientTape() as tape:
         tape.watch(given)
-        y = {"m": tf.zeros(1), "m_weight": tf.ones(1)}
+        y = {"m": tf.zeros(1), "weight:m": tf.ones(1)}
         value = head().loss(y, given, Resources())
     assert float(value) == 0.0
     assert not np.asarray(tape.gradient(value, given)).any()
@@ -72,9 +72,9 @@ def test_a_single_pair_has_nothing_to_be_told_from() -> None:
 def seen(shown: list[list[bool]]) -> dict[str, tf.Tensor]:
     rows = len(shown)
     return {
-        "photo_embedding": tf.constant(RNG.normal(0, 9, (rows, 5)), tf.float32),
-        "note_embedding": tf.constant(RNG.normal(0, 9, (rows, 3)), tf.float32),
-        "shown": tf.constant(shown),
+        "pooled:photo": tf.constant(RNG.normal(0, 9, (rows, 5)), tf.float32),
+        "pooled:note": tf.constant(RNG.normal(0, 9, (rows, 3)), tf.float32),
+        "shown:": tf.constant(shown),
     }
 
 
@@ -194,7 +194,7 @@ def test_shown_while_training() -> None:
     trackers = one.trackers()
     a = np.eye(DIM)
     b = np.eye(DIM)[[0, 1, 3, 2]]
-    labels = {"m": tf.zeros(4), "m_weight": tf.ones(4)}
+    labels = {"m": tf.zeros(4), "weight:m": tf.ones(4)}
     one.track(trackers, labels, logits(a, b, 10.0), Resources())
     # The first two find each other, either way.
     assert float(trackers["m_found_in_batch"].result()) == 0.5
@@ -207,7 +207,7 @@ def matched(match: str) -> tuple[Retrieval, Any, tuple[Any, ...]]:
     """A head that judges matches, its layer, and what it reads; row 2 has no picture."""
     one = head(match=match)
     given = seen([[True, True], [True, True], [False, True]])
-    given["embedding"] = tf.constant(RNG.normal(0, 1, (3, 6)), tf.float32)
+    given["fused:"] = tf.constant(RNG.normal(0, 1, (3, 6)), tf.float32)
     layer = one.layer("m_logits", Resources())
     return one, layer, one.reads(given, ["photo", "note"])
 

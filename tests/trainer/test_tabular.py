@@ -57,13 +57,13 @@ def test_the_other_inputs_are_absent_where_they_are_missing(
 
 def test_labels_and_their_weights(clinic: Clinic) -> None:
     got = labels(clinic.config, clinic.transformed)
-    assert set(got) == {"disease", "disease_weight", "score", "score_weight"}
+    assert set(got) == {"disease", "weight:disease", "score", "weight:score"}
     classes = [i % 3 if i != 6 else -1 for i in range(12)]
     assert got["disease"].tolist() == classes
-    assert got["disease_weight"].tolist() == [float(i != 6) for i in range(12)]
+    assert got["weight:disease"].tolist() == [float(i != 6) for i in range(12)]
     scores = [float(i) if i != 7 else math.nan for i in range(12)]
     np.testing.assert_array_equal(got["score"], scores)
-    assert got["score_weight"].tolist() == [float(i != 7) for i in range(12)]
+    assert got["weight:score"].tolist() == [float(i != 7) for i in range(12)]
 
 
 def test_resources_hold_the_full_passs_counts(clinic: Clinic) -> None:

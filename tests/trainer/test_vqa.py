@@ -90,7 +90,7 @@ def test_shown_while_training_is_the_same_accuracy() -> None:
     one = head()
     trackers = one.trackers()
     known = np.array([1, 1, 1, 1, 0], np.float32)
-    labels = {"y": tf.constant(LABEL), "y_weight": tf.constant(known)}
+    labels = {"y": tf.constant(LABEL), "weight:y": tf.constant(known)}
     one.track(trackers, labels, tf.constant(LOGITS, tf.float32), KNOWN)
     right = TARGETS[np.arange(4), LOGITS[:4].argmax(-1)]
     assert float(trackers["y_vqa_accuracy"].result()) == pytest.approx(right.mean())
@@ -99,9 +99,9 @@ def test_shown_while_training_is_the_same_accuracy() -> None:
 def test_the_question_gates_the_fused_embedding() -> None:
     one = head(question="note")
     seen = {
-        "embedding": tf.constant(RNG.normal(0, 1, (3, 6)), tf.float32),
-        "note_embedding": tf.constant(RNG.normal(0, 1, (3, 5)), tf.float32),
-        "shown": tf.constant([[True, True], [False, False], [True, False]]),
+        "fused:": tf.constant(RNG.normal(0, 1, (3, 6)), tf.float32),
+        "pooled:note": tf.constant(RNG.normal(0, 1, (3, 5)), tf.float32),
+        "shown:": tf.constant([[True, True], [False, False], [True, False]]),
     }
     reads = one.reads(seen, ["photo", "note"])
     layer = one.layer("y_logits", KNOWN)
@@ -121,7 +121,7 @@ def test_the_question_gates_the_fused_embedding() -> None:
 
 
 def test_without_a_question_the_fused_embedding_is_read_alone() -> None:
-    seen = {"embedding": tf.ones((2, 6))}
+    seen = {"fused:": tf.ones((2, 6))}
     one = head(question=None)
     layer = one.layer("y_logits", KNOWN)
     assert layer(*one.reads(seen, [])).shape == (2, 4)

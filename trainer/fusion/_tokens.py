@@ -56,7 +56,7 @@ def stream(name: str, encoded: Encoded, dim: int) -> tuple[Any, Any]:
     Returns the mask beside it, bool [batch, 1 + sequence]: the pooled vector is real.
     """
     both = ops.concatenate([encoded.pooled[:, None], encoded.tokens], axis=1)
-    both = keras.layers.Dense(dim, name=f"fusion_{name}_project")(both)
+    both = keras.layers.Dense(dim, name=f"fusion.{name}.project")(both)
     real = ops.ones_like(encoded.mask[:, :1])
     return both, ops.concatenate([real, encoded.mask], axis=1)
 
@@ -72,7 +72,7 @@ def all_tokens(
     sequences, masks = [], []
     for i, (name, one) in enumerate(encoded.items()):
         tokens, mask = stream(name, one, dim)
-        sequences.append(SourceEmbedding(name=f"fusion_{name}_source")(tokens))
+        sequences.append(SourceEmbedding(name=f"fusion.{name}.source")(tokens))
         there = ops.logical_and(mask[:, 1:], present[:, i : i + 1])
         masks.append(ops.concatenate([mask[:, :1], there], axis=1))
     return ops.concatenate(sequences, axis=1), ops.concatenate(masks, axis=1)

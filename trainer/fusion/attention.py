@@ -24,13 +24,13 @@ class Attention(Fusion[AttentionFusion]):
     def __call__(self, encoded: Mapping[str, Encoded], present: Any) -> Any:
         one = self.config
         tokens, mask = all_tokens(encoded, present, one.dim)
-        token = LearnedTokens(1, name="fusion_token")(tokens[:, 0])
+        token = LearnedTokens(1, name="fusion.token")(tokens[:, 0])
         tokens = ops.concatenate([token, tokens], axis=1)
         mask = ops.concatenate([ops.ones_like(mask[:, :1]), mask], axis=1)
         for i in range(one.layers):
-            tokens = TransformerBlock(one.heads, one.dropout, name=f"fusion_block_{i}")(
+            tokens = TransformerBlock(one.heads, one.dropout, name=f"fusion.block_{i}")(
                 tokens, mask
             )
-        return keras.layers.LayerNormalization(epsilon=1e-6, name="fusion_norm")(
+        return keras.layers.LayerNormalization(epsilon=1e-6, name="fusion.norm")(
             tokens[:, 0]
         )

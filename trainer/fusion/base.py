@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from trainer.config import FusionConfig
@@ -26,6 +26,19 @@ class Fusion(ABC, Generic[F]):
         """
         return True
 
+    def axes(
+        self, layer: str, weight: str, inputs: Sequence[str], dim: int
+    ) -> Mapping[int, tuple[str, ...]]:
+        """What the places along a weight's axes stand for, where they have names.
+
+        Args:
+            layer: its name behind `fusion.`.
+            weight: its path in the layer.
+            inputs: the inputs' names in their order.
+            dim: size of an input's pooled embedding.
+        """
+        return {}
+
     @abstractmethod
     def __call__(self, encoded: Mapping[str, Encoded], present: Any) -> Any:
         """Fuses.
@@ -39,3 +52,8 @@ class Fusion(ABC, Generic[F]):
         Returns:
             float [batch, config.dim].
         """
+
+
+def spread(inputs: Sequence[str], size: int) -> tuple[str, ...]:
+    """Names of the places of the inputs' vectors behind one another."""
+    return tuple(f"{name}:{i}" for name in inputs for i in range(size))

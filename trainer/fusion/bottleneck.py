@@ -36,13 +36,13 @@ class Bottleneck(Fusion[BottleneckFusion]):
         for name, e in encoded.items():
             streams[name], masks[name] = stream(name, e, one.dim)
         first = next(iter(streams.values()))[:, 0]
-        shared = LearnedTokens(one.bottlenecks, name="fusion_bottlenecks")(first)
+        shared = LearnedTokens(one.bottlenecks, name="fusion.bottlenecks")(first)
         seen = ops.ones_like(shared[:, :, 0], dtype="bool")
         for layer in range(one.layers):
             leaving = []
             for name, tokens in streams.items():
                 block = TransformerBlock(
-                    one.heads, one.dropout, name=f"fusion_{name}_block_{layer}"
+                    one.heads, one.dropout, name=f"fusion.{name}.block_{layer}"
                 )
                 if layer < one.fusion_layer:
                     streams[name] = block(tokens, masks[name])
@@ -56,7 +56,7 @@ class Bottleneck(Fusion[BottleneckFusion]):
             if leaving:
                 shared = _mean_of_present(leaving, present)
         firsts = [tokens[:, :1] for tokens in streams.values()]
-        return keras.layers.LayerNormalization(epsilon=1e-6, name="fusion_norm")(
+        return keras.layers.LayerNormalization(epsilon=1e-6, name="fusion.norm")(
             _mean_of_present(firsts, present)[:, 0]
         )
 

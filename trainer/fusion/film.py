@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from trainer.config import FilmFusion
-from trainer.fusion.base import Fusion
+from trainer.fusion.base import Fusion, spread
 from trainer.layers import Encoded
 
 
@@ -28,21 +28,30 @@ class Film(Fusion[FilmFusion]):
     def missing_token(self, name: str) -> bool:
         return self.config.conditioned in (None, name)
 
+    def axes(
+        self, layer: str, weight: str, inputs: Sequence[str], dim: int
+    ) -> Mapping[int, tuple[str, ...]]:
+        one = self.config
+        targets = inputs if one.conditioned is None else [one.conditioned]
+        if layer == "norm" or (layer == "out" and weight == "kernel"):
+            return {0: spread(targets, one.dim)}
+        return {}
+
     def __call__(self, encoded: Mapping[str, Encoded], present: Any) -> Any:
         one = self.config
         targets = list(encoded) if one.conditioned is None else [one.conditioned]
         modulated = [self._modulated(t, encoded, present) for t in targets]
-        joined = keras.layers.LayerNormalization(epsilon=1e-6, name="fusion_norm")(
+        joined = keras.layers.LayerNormalization(epsilon=1e-6, name="fusion.norm")(
             ops.concatenate(modulated, axis=-1)
         )
-        joined = keras.layers.Dropout(one.dropout, name="fusion_dropout")(joined)
-        return keras.layers.Dense(one.dim, activation="gelu", name="fusion_out")(joined)
+        joined = keras.layers.Dropout(one.dropout, name="fusion.dropout")(joined)
+        return keras.layers.Dense(one.dim, activation="gelu", name="fusion.out")(joined)
 
     def _modulated(
         self, target: str, encoded: Mapping[str, Encoded], present: Any
     ) -> Any:
         dim = self.config.dim
-        features = keras.layers.Dense(dim, name=f"fusion_{target}")(
+        features = keras.layers.Dense(dim, name=f"fusion.{target}.features")(
             encoded[target].pooled
         )
         scale: Any = 1.0
@@ -50,7 +59,7 @@ class Film(Fusion[FilmFusion]):
         for j, (name, e) in enumerate(encoded.items()):
             if name == target:
                 continue
-            both = keras.layers.Dense(2 * dim, name=f"fusion_{name}_to_{target}")(
+            both = keras.layers.Dense(2 * dim, name=f"fusion.{name}.to.{target}")(
                 e.pooled
             )
             both = ops.where(present[:, j : j + 1], both, 0.0)

@@ -37,11 +37,11 @@ class LowRank(Fusion[LowRankFusion]):
                 one.rank * one.dim,
                 bias_initializer="ones",
                 dtype="float32",
-                name=f"fusion_{name}_factors",
+                name=f"fusion.{name}.factors",
             )(e.pooled)
             product *= ops.where(present[:, i : i + 1], factor, 1.0)
         terms = ops.reshape(product, (-1, one.rank, one.dim))
-        fused = keras.layers.LayerNormalization(dtype="float32", name="fusion_norm")(
+        fused = keras.layers.LayerNormalization(dtype="float32", name="fusion.norm")(
             ops.sum(terms, axis=1)
         )
-        return keras.layers.Dropout(one.dropout, name="fusion_dropout")(fused)
+        return keras.layers.Dropout(one.dropout, name="fusion.dropout")(fused)

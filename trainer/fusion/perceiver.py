@@ -73,16 +73,16 @@ class Perceiver(Fusion[PerceiverFusion]):
     def __call__(self, encoded: Mapping[str, Encoded], present: Any) -> Any:
         one = self.config
         tokens, mask = all_tokens(encoded, present, one.dim)
-        latents = LearnedTokens(one.latents, name="fusion_latents")(tokens[:, 0])
+        latents = LearnedTokens(one.latents, name="fusion.latents")(tokens[:, 0])
         seen = ops.ones_like(latents[:, :, 0], dtype="bool")
         for i in range(one.blocks):
-            latents = CrossAttention(one.heads, one.dropout, name=f"fusion_read_{i}")(
+            latents = CrossAttention(one.heads, one.dropout, name=f"fusion.read_{i}")(
                 latents, tokens, mask
             )
             for j in range(one.layers):
                 latents = TransformerBlock(
-                    one.heads, one.dropout, name=f"fusion_block_{i}_{j}"
+                    one.heads, one.dropout, name=f"fusion.block_{i}_{j}"
                 )(latents, seen)
-        return keras.layers.LayerNormalization(epsilon=1e-6, name="fusion_norm")(
+        return keras.layers.LayerNormalization(epsilon=1e-6, name="fusion.norm")(
             ops.mean(latents, axis=1)
         )

@@ -12,7 +12,8 @@ import tensorflow as tf
 from keras import ops
 
 from trainer.config import HeadConfig
-from trainer.features import EMBEDDING, weight_key
+from trainer.features import FUSED, weight_key
+from trainer.heads._named import Named
 from trainer.modalities.base import Resources, Tensors
 from trainer.schema import nearest
 
@@ -21,7 +22,7 @@ Labels = Sequence[Any] | np.ndarray
 """Elements of `judged_label`, one for each row."""
 
 
-class Head(ABC, Generic[H]):
+class Head(Named, ABC, Generic[H]):
     """One prediction, from the label in the manifest to the answer of the server."""
 
     size: int
@@ -58,10 +59,10 @@ class Head(ABC, Generic[H]):
         """What `layer` is called with: the fused embedding, if nothing else.
 
         Args:
-            seen: what the trunk gives: `embedding`, `INPUT_embedding`, `shown`.
+            seen: what the trunk gives: `fused:`, `pooled:INPUT`, `shown:`.
             inputs: the inputs' names in the order of `shown`.
         """
-        return (seen[EMBEDDING],)
+        return (seen[FUSED],)
 
     def layer(self, name: str, resources: Resources) -> Any:
         """The layer from what `reads` gives to float32 logits [batch, size]."""

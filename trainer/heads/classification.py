@@ -47,6 +47,12 @@ class Classification(PointwiseHead[ClassificationHead]):
         super().__init__(config)
         self.size = len(config.classes)
 
+    def names(self, resources: Resources) -> tuple[str, ...]:
+        return self.config.classes
+
+    def axes(self, weight: str, resources: Resources) -> Mapping[int, tuple[str, ...]]:
+        return {-1: self.config.classes}
+
     def label(self, values: Tensors) -> Tensors:
         """Labels: int64 [batch] (-1 unknown); multi-label: float32 [batch, classes]."""
         given = values[self.name]  # string [batch, at most labels per row]

@@ -80,6 +80,13 @@ class Ordinal(PointwiseHead[OrdinalHead]):
         super().__init__(config)
         self.size = len(config.classes) - 1
 
+    def names(self, resources: Resources) -> tuple[str, ...]:
+        return self.config.classes
+
+    def axes(self, weight: str, resources: Resources) -> Mapping[int, tuple[str, ...]]:
+        # In another order nothing of it fits: all names stand in the way of a match.
+        return {-1: (" < ".join(self.config.classes),)}
+
     def label(self, values: Tensors) -> Tensors:
         """Labels: int64 [batch], the class's rank from 0; -1 unknown."""
         index, known = class_index(values[self.name], self.config.classes)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from trainer.config import RetrievalHead
-from trainer.features import EMBEDDING, SHOWN, embedding_key
+from trainer.features import FUSED, SHOWN, pooled_key
 from trainer.heads._pair import PairProjection
 from trainer.heads.base import Head, Labels
 from trainer.modalities.base import Resources, Tensors
@@ -45,11 +45,18 @@ class Retrieval(Head[RetrievalHead]):
         rows = tf.shape(next(iter(values.values())))[:1]
         return {self.name: tf.zeros(rows), self.weight: tf.ones(rows)}
 
+    def names(self, resources: Resources) -> tuple[str, ...]:
+        return tuple(self.config.pair)
+
+    def axes(self, weight: str, resources: Resources) -> Mapping[int, tuple[str, ...]]:
+        # The other way round, first and second are each other.
+        return {-1: (" and ".join(self.config.pair),)}
+
     def reads(self, seen: Mapping[str, Any], inputs: Sequence[str]) -> tuple[Any, ...]:
         pair = self.config.pair
-        embeddings = [seen[embedding_key(name)] for name in pair]
+        embeddings = [seen[pooled_key(name)] for name in pair]
         shown = [seen[SHOWN][:, inputs.index(name)] for name in pair]
-        fused = (seen[EMBEDDING],) if self.config.match == "fused" else ()
+        fused = (seen[FUSED],) if self.config.match == "fused" else ()
         return (*embeddings, *shown, *fused)
 
     def layer(self, name: str, resources: Resources) -> Any:

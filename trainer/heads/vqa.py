@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import ops
 
 from trainer.config import VqaHead
-from trainer.features import EMBEDDING, SHOWN, embedding_key
+from trainer.features import FUSED, SHOWN, pooled_key
 from trainer.heads.base import Labels, PointwiseHead
 from trainer.modalities.base import Resources, Tensors
 
@@ -69,6 +69,15 @@ class Vqa(PointwiseHead[VqaHead]):
     `H_classes` string and `H_scores` float32 [batch, top_k].
     """
 
+    learned_answers = True
+
+    def names(self, resources: Resources) -> tuple[str, ...]:
+        return tuple(resources.answers.get(self.name, ()))
+
+    def axes(self, weight: str, resources: Resources) -> Mapping[int, tuple[str, ...]]:
+        known = weight in ("kernel", "bias", "out/kernel", "out/bias")
+        return {-1: self.names(resources)} if known and self.names(resources) else {}
+
     def label(self, values: Tensors) -> Tensors:
         """Labels: int64 [batch, annotators], -1 no answer of the list, -2 none given."""
         import tensorflow_transform as tft
@@ -98,9 +107,9 @@ class Vqa(PointwiseHead[VqaHead]):
     def reads(self, seen: Mapping[str, Any], inputs: Sequence[str]) -> tuple[Any, ...]:
         question = self.config.question
         if question is None:
-            return (seen[EMBEDDING],)
+            return (seen[FUSED],)
         at = inputs.index(question)
-        return seen[EMBEDDING], seen[embedding_key(question)], seen[SHOWN][:, at]
+        return seen[FUSED], seen[pooled_key(question)], seen[SHOWN][:, at]
 
     def layer(self, name: str, resources: Resources) -> Any:
         if self.config.question is None:

@@ -13,6 +13,7 @@ from trainer.config import ImageInput
 from trainer.decoding import resize, to_channels
 from trainer.decoding_pictures import decode_picture
 from trainer.encoder_config import MlpEncoder, SmallConvEncoder
+from trainer.layer_names import input_layers
 from trainer.layers import AllTrue, Encoded, conv_stack, mlp, name_backbone, pool_map
 
 
@@ -30,42 +31,42 @@ def picture_decoder(one: ImageInput) -> Callable[[tf.Tensor], tf.Tensor]:
 
 def augmentation(one: ImageInput) -> list[Any]:
     """Layers that move pixels in [0, 255] at random in training; of any channels."""
-    name, layers = one.name, list[Any]()
+    name, layers = input_layers(one.name), list[Any]()
     fill = {"fill_mode": "constant", "fill_value": float(one.background)}
     if one.flip:
-        layers.append(keras.layers.RandomFlip("horizontal", name=f"{name}_flip"))
+        layers.append(keras.layers.RandomFlip("horizontal", name=f"{name}.flip"))
     if one.shift:
         layers.append(
             keras.layers.RandomTranslation(
-                one.shift, one.shift, name=f"{name}_shift", **fill
+                one.shift, one.shift, name=f"{name}.shift", **fill
             )
         )
     if one.rotation:
         layers.append(
-            keras.layers.RandomRotation(one.rotation, name=f"{name}_rotation", **fill)
+            keras.layers.RandomRotation(one.rotation, name=f"{name}.rotation", **fill)
         )
     return layers
 
 
 def encoded_pictures(x: Any, one: ImageInput, dim: int) -> Encoded:
     """Pixels float [batch, height, width, channels] in [0, 255] -> tokens and pooled."""
-    name = one.name
+    name = input_layers(one.name)
     if isinstance(one.encoder, MlpEncoder):
         return _dense(x, dim, one.encoder, name)
     flatten = False
     if isinstance(one.encoder, SmallConvEncoder):
-        x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name=f"{name}_scale")(x)
+        x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name=f"{name}.scale")(x)
         x = conv_stack(x, one.encoder, name)
         flatten = one.encoder.flatten
     else:
-        x = name_backbone(build_backbone(one), f"{name}_backbone")(x)
+        x = name_backbone(build_backbone(one), f"{name}.backbone")(x)
     return pool_map(x, dim, name, flatten=flatten)
 
 
 def _dense(x: Any, dim: int, encoder: MlpEncoder, name: str) -> Encoded:
-    x = keras.layers.Rescaling(1 / 255.0, name=f"{name}_scale")(x)
-    x = keras.layers.Flatten(name=f"{name}_flatten")(x)
+    x = keras.layers.Rescaling(1 / 255.0, name=f"{name}.scale")(x)
+    x = keras.layers.Flatten(name=f"{name}.flatten")(x)
     x = mlp(x, encoder.hidden_dims, encoder.dropout, name)
-    pooled = keras.layers.Dense(dim, activation="relu", name=f"{name}_pooled")(x)
-    tokens = keras.layers.Reshape((1, dim), name=f"{name}_tokens")(pooled)
-    return Encoded(tokens, AllTrue(name=f"{name}_mask")(tokens), pooled)
+    pooled = keras.layers.Dense(dim, activation="relu", name=f"{name}.pooled")(x)
+    tokens = keras.layers.Reshape((1, dim), name=f"{name}.tokens")(pooled)
+    return Encoded(tokens, AllTrue(name=f"{name}.mask")(tokens), pooled)

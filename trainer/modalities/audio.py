@@ -99,50 +99,50 @@ class Audio(Modality[AudioInput]):
         return StretchPositions(self.log_mel, shape, math.log(FLOOR), size)
 
     def encoder(self, tensors: Tensors, dim: int, resources: Resources) -> Encoded:
-        one, name = self.config, self.name
-        x = BandNorm(math.log(FLOOR), name=f"{name}_bands")(tensors[self.log_mel])
+        one, name = self.config, self.layers
+        x = BandNorm(math.log(FLOOR), name=f"{name}.bands")(tensors[self.log_mel])
         x = SpecAugment(
-            one.mask_frames, one.mask_bins, one.shift_frames, name=f"{name}_augment"
+            one.mask_frames, one.mask_bins, one.shift_frames, name=f"{name}.augment"
         )(x)
         if isinstance(one.encoder, TransformerAudioEncoder):
             return self._transformer(x, dim, one.encoder)
         return self._convolution(x, dim, one.encoder)
 
     def _convolution(self, x: Any, dim: int, encoder: ConvAudioEncoder) -> Encoded:
-        name = self.name
+        name = self.layers
         shape = (self.frames, self.config.mel_bins, 1)
-        x = keras.layers.Reshape(shape, name=f"{name}_map")(x)
+        x = keras.layers.Reshape(shape, name=f"{name}.map")(x)
         x = conv_stack(x, encoder, name)
         _, steps, bands, channels = x.shape
-        x = keras.layers.Reshape((steps, bands * channels), name=f"{name}_steps")(x)
-        tokens = keras.layers.Dense(dim, activation="relu", name=f"{name}_tokens")(x)
-        both = keras.layers.Concatenate(name=f"{name}_both")(
+        x = keras.layers.Reshape((steps, bands * channels), name=f"{name}.steps")(x)
+        tokens = keras.layers.Dense(dim, activation="relu", name=f"{name}.tokens")(x)
+        both = keras.layers.Concatenate(name=f"{name}.both")(
             [
-                keras.layers.GlobalAveragePooling1D(name=f"{name}_mean")(tokens),
-                keras.layers.GlobalMaxPooling1D(name=f"{name}_max")(tokens),
+                keras.layers.GlobalAveragePooling1D(name=f"{name}.mean")(tokens),
+                keras.layers.GlobalMaxPooling1D(name=f"{name}.max")(tokens),
             ]
         )
-        both = keras.layers.Dropout(encoder.dropout, name=f"{name}_both_dropout")(both)
-        pooled = keras.layers.Dense(dim, activation="relu", name=f"{name}_pooled")(both)
-        return Encoded(tokens, AllTrue(name=f"{name}_mask")(tokens), pooled)
+        both = keras.layers.Dropout(encoder.dropout, name=f"{name}.both_dropout")(both)
+        pooled = keras.layers.Dense(dim, activation="relu", name=f"{name}.pooled")(both)
+        return Encoded(tokens, AllTrue(name=f"{name}.mask")(tokens), pooled)
 
     def _transformer(
         self, x: Any, dim: int, encoder: TransformerAudioEncoder
     ) -> Encoded:
-        name = self.name
+        name = self.layers
         x = keras.layers.Conv1D(
             encoder.hidden_dim, 2 * encoder.stride, strides=encoder.stride,
-            padding="same", activation="gelu", name=f"{name}_patches",
+            padding="same", activation="gelu", name=f"{name}.patches",
         )(x)  # fmt: skip
-        x = PositionEmbedding(name=f"{name}_positions")(x)
+        x = PositionEmbedding(name=f"{name}.positions")(x)
         # Silence behind a short sound is information too: every token is real.
-        mask = AllTrue(name=f"{name}_mask")(x)
+        mask = AllTrue(name=f"{name}.mask")(x)
         for i in range(encoder.layers):
             x = TransformerBlock(
-                encoder.heads, encoder.dropout, name=f"{name}_block_{i}"
+                encoder.heads, encoder.dropout, name=f"{name}.block_{i}"
             )(x, mask)
-        x = keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")(x)
-        tokens = keras.layers.Dense(dim, name=f"{name}_tokens")(x)
-        mean = MaskedMean(name=f"{name}_mean")(x, mask)
-        pooled = keras.layers.Dense(dim, name=f"{name}_pooled")(mean)
+        x = keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}.norm")(x)
+        tokens = keras.layers.Dense(dim, name=f"{name}.tokens")(x)
+        mean = MaskedMean(name=f"{name}.mean")(x, mask)
+        pooled = keras.layers.Dense(dim, name=f"{name}.pooled")(mean)
         return Encoded(tokens, mask, pooled)

@@ -9,11 +9,15 @@ from typing import Any, Generic, TypeVar
 
 from trainer.config import InputConfig
 from trainer.features import Feature, input_features, present_key
+from trainer.layer_names import input_layers
 from trainer.layers import Encoded
 from trainer.positions import Positions
 
 C = TypeVar("C", bound=InputConfig)
 Tensors = dict[str, Any]
+
+UNKNOWN = "unknown:"
+"""Among the names of a table's rows: a category that is in no vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Resources:
         statistics: regression head -> (mean, standard deviation) of its label.
         class_counts: classification head -> rows per class.
         answers: VQA head -> the answers that it can give, the most frequent first.
+        category_names: categorical feature -> the values of its vocabulary, in order.
     """
 
     vocabularies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -33,6 +38,7 @@ class Resources:
     statistics: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     class_counts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     answers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    category_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Modality(ABC, Generic[C]):
@@ -56,6 +62,11 @@ class Modality(ABC, Generic[C]):
     def present(self) -> str:
         """Key of this input's presence mask."""
         return present_key(self.name)
+
+    @property
+    def layers(self) -> str:
+        """What the names of this input's layers begin with, before a dot."""
+        return input_layers(self.name)
 
     def analyze(self, values: Tensors) -> Tensors:
         """Stored values -> transformed features, with full-pass statistics.
@@ -81,6 +92,30 @@ class Modality(ABC, Generic[C]):
     def pictures(self) -> tuple[str, ...]:
         """Keys of the preprocessed tensors that hold pixels in [0, 255]."""
         return ()
+
+    def answers(self, tensors: Tensors) -> Tensors:
+        """What the signatures answer about this input: bool [batch] each, by name.
+
+        Args:
+            tensors: of `specs`, and the presence mask.
+        """
+        return {self.present: tensors[self.present]}
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The features of this input whose values Transform makes a vocabulary of."""
+        return tuple(f.key for f in self.features if f.kind == "categorical")
+
+    def axes(
+        self, layer: str, weight: str, resources: Resources
+    ) -> Mapping[int, tuple[str, ...]]:
+        """What the places along a weight's axes stand for, where they have names.
+
+        Args:
+            layer: its name behind that of the input.
+            weight: its path in the layer.
+        """
+        return {}
 
     def positions(
         self, resources: Resources, size: int | None = None

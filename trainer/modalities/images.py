@@ -82,7 +82,7 @@ class Images(Modality[ImagesInput]):
         return tf.pad(files, [[0, most - tf.size(files)]])
 
     def encoder(self, tensors: Tensors, dim: int, resources: Resources) -> Encoded:
-        one, name = self.config, self.name
+        one, name = self.config, self.layers
         height, width, channels = self._shape
         x = tensors[self.frames]
         if moves := augmentation(one.frame):
@@ -98,14 +98,14 @@ class Images(Modality[ImagesInput]):
         x = ops.reshape(x, (-1, one.max_frames, dim))
         mask = ops.cast(tensors[self.frame_mask], "bool")
         if one.layers:
-            x = PositionEmbedding(name=f"{name}_positions")(x)
+            x = PositionEmbedding(name=f"{name}.positions")(x)
         for i in range(one.layers):
-            x = TransformerBlock(one.heads, one.dropout, name=f"{name}_block_{i}")(
+            x = TransformerBlock(one.heads, one.dropout, name=f"{name}.block_{i}")(
                 x, mask
             )
-        tokens = keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")(x)
-        mean = MaskedMean(name=f"{name}_over_time")(tokens, mask)
-        pooled = keras.layers.Dense(dim, name=f"{name}_sequence")(mean)
+        tokens = keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}.norm")(x)
+        mean = MaskedMean(name=f"{name}.over_time")(tokens, mask)
+        pooled = keras.layers.Dense(dim, name=f"{name}.sequence")(mean)
         return Encoded(tokens, mask, pooled)
 
 

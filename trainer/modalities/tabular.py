@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import keras
 import tensorflow as tf
 from keras import ops
 
 from trainer.config import TabularInput
+from trainer.features import unknown_key
 from trainer.layers import AllTrue, Encoded, mlp
-from trainer.modalities.base import Modality, Resources, Tensors
+from trainer.modalities.base import UNKNOWN, Modality, Resources, Tensors
 from trainer.positions import ColumnPositions
+
+_UNKNOWN = 1
+"""Index of a category that is not in the vocabulary."""
 
 _BOUND = 10.0
 """Standard deviations at which numbers are clipped: a typing error stays a typing
@@ -108,6 +114,38 @@ class Tabular(Modality[TabularInput]):
             present = present | tf.reduce_any(ids > 0, axis=1)
         return {**out, self.present: present}
 
+    def answers(self, tensors: Tensors) -> Tensors:
+        """Beside the presence, `COLUMN_unknown`: a category that is in no vocabulary."""
+        unknown = {
+            unknown_key(key): tf.equal(tensors[self.categorical][:, i], _UNKNOWN)
+            for i, key in enumerate(self._keys("categorical"))
+        }
+        return {**super().answers(tensors), **unknown}
+
+    def axes(
+        self, layer: str, weight: str, resources: Resources
+    ) -> Mapping[int, tuple[str, ...]]:
+        key = layer.removesuffix(".embedding")
+        if key != layer and key in resources.category_names:
+            return {0: ("", UNKNOWN, *resources.category_names[key])}
+        first = "dense_0" if self.config.hidden_dims else "pooled"
+        if layer != first or weight != "kernel":
+            return {}
+        numeric, categorical = self._keys("numeric"), self._keys("categorical")
+        if not all(key in resources.categories for key in categorical):
+            return {}
+        return {
+            0: (
+                *numeric,
+                *(f"missing:{key}" for key in numeric),
+                *(
+                    f"{key}:{i}"
+                    for key in categorical
+                    for i in range(_width(resources.categories[key]))
+                ),
+            )
+        }
+
     def positions(
         self, resources: Resources, size: int | None = None
     ) -> ColumnPositions:
@@ -117,22 +155,29 @@ class Tabular(Modality[TabularInput]):
         )
 
     def encoder(self, tensors: Tensors, dim: int, resources: Resources) -> Encoded:
-        one, name = self.config, self.name
+        one, name = self.config, self.layers
         parts = [tensors[self.numeric]] if self.numeric in tensors else []
         for i, key in enumerate(self._keys("categorical")):
-            size = resources.categories[key] + 2
-            width = min(32, 2 + size // 2)
+            size, width = (
+                resources.categories[key] + 2,
+                _width(resources.categories[key]),
+            )
             parts.append(
-                keras.layers.Embedding(size, width, name=f"{name}_{key}_embedding")(
+                keras.layers.Embedding(size, width, name=f"{name}.{key}.embedding")(
                     tensors[self.categorical][:, i]
                 )
             )
         x = (
-            keras.layers.Concatenate(name=f"{name}_join")(parts)
+            keras.layers.Concatenate(name=f"{name}.join")(parts)
             if len(parts) > 1
             else parts[0]
         )
         x = mlp(x, one.hidden_dims, one.dropout, name)
-        pooled = keras.layers.Dense(dim, name=f"{name}_pooled")(x)
+        pooled = keras.layers.Dense(dim, name=f"{name}.pooled")(x)
         tokens = ops.expand_dims(pooled, 1)
-        return Encoded(tokens, AllTrue(name=f"{name}_mask")(tokens), pooled)
+        return Encoded(tokens, AllTrue(name=f"{name}.mask")(tokens), pooled)
+
+
+def _width(categories: int) -> int:
+    """Size of the embedding of a column with so many categories in its vocabulary."""
+    return min(32, 2 + (categories + 2) // 2)

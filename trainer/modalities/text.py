@@ -120,7 +120,7 @@ class Text(Modality[TextInput]):
         )
 
     def encoder(self, tensors: Tensors, dim: int, resources: Resources) -> Encoded:
-        one, name = self.config, self.name
+        one, name = self.config, self.layers
         ids, mask = tensors[self.token_ids], tensors[self.padding_mask]
         vocabulary = self.vocabulary(resources)
         if one.token_dropout:
@@ -128,38 +128,38 @@ class Text(Modality[TextInput]):
                 one.token_dropout,
                 vocabulary.index("[UNK]"),
                 tuple(vocabulary.index(t) for t in ("[PAD]", "[CLS]", "[SEP]")),
-                name=f"{name}_token_dropout",
+                name=f"{name}.token_dropout",
             )(ids)
         if isinstance(one.encoder, BagEncoder):
             sequence, pooled = self._bag(ids, mask, one.encoder, len(vocabulary))
         else:
             backbone = name_backbone(
-                self._backbone(len(vocabulary)), f"{name}_backbone"
+                self._backbone(len(vocabulary)), f"{name}.backbone"
             )
             inputs = {"token_ids": ids, "padding_mask": mask}
             if "segment_ids" in backbone.input:
                 inputs["segment_ids"] = ops.zeros_like(ids)
             outputs = backbone(inputs)
             sequence = outputs["sequence_output"]
-            pooled = MaskedMean(name=f"{name}_mean")(sequence, ops.cast(mask, "bool"))
-        tokens = keras.layers.Dense(dim, name=f"{name}_tokens")(sequence)
-        pooled = keras.layers.Dense(dim, name=f"{name}_pooled")(pooled)
+            pooled = MaskedMean(name=f"{name}.mean")(sequence, ops.cast(mask, "bool"))
+        tokens = keras.layers.Dense(dim, name=f"{name}.tokens")(sequence)
+        pooled = keras.layers.Dense(dim, name=f"{name}.pooled")(pooled)
         return Encoded(tokens, ops.cast(mask, "bool"), pooled)
 
     def _bag(
         self, ids: Any, mask: Any, encoder: BagEncoder, size: int
     ) -> tuple[Any, Any]:
-        name = self.name
+        name = self.layers
         sequence = keras.layers.Embedding(
-            size, encoder.hidden_dim, name=f"{name}_embedding"
+            size, encoder.hidden_dim, name=f"{name}.embedding"
         )(ids)
         if encoder.ngram_buckets:
-            pairs = TokenPairs(encoder.ngram_buckets, name=f"{name}_pairs")(ids)
+            pairs = TokenPairs(encoder.ngram_buckets, name=f"{name}.pairs")(ids)
             sequence = sequence + keras.layers.Embedding(
-                encoder.ngram_buckets, encoder.hidden_dim, name=f"{name}_pair_embedding"
+                encoder.ngram_buckets, encoder.hidden_dim, name=f"{name}.pair_embedding"
             )(pairs)
-        pooled = MaskedMean(name=f"{name}_mean")(sequence, ops.cast(mask, "bool"))
-        pooled = keras.layers.Dropout(encoder.dropout, name=f"{name}_dropout")(pooled)
+        pooled = MaskedMean(name=f"{name}.mean")(sequence, ops.cast(mask, "bool"))
+        pooled = keras.layers.Dropout(encoder.dropout, name=f"{name}.dropout")(pooled)
         return sequence, pooled
 
     def _backbone(self, size: int) -> Any:

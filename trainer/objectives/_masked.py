@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from trainer.config import Config, MaskedAudioObjective, MaskedImageObjective
-from trainer.features import EMBEDDING, SHOWN, mask_key, present_key, tokens_key
+from trainer.features import FUSED, SHOWN, mask_key, present_key, tokens_key
 from trainer.layers import PositionEmbedding
 from trainer.modalities import modalities
 from trainer.modalities.base import Modality, Tensors
@@ -70,7 +70,7 @@ class Reader(keras.layers.Layer):
 
     def build(self, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
         """Takes the shapes of what the trunk gives."""
-        self.fused.build(shapes[EMBEDDING])
+        self.fused.build(shapes[FUSED])
         for name, layer in self.sources.items():
             layer.build(shapes[tokens_key(name)])
         inside = (None, None, self.dim)
@@ -94,7 +94,7 @@ class Reader(keras.layers.Layer):
 
         The fused embedding always is, so that there is something to attend to.
         """
-        tokens = [self.fused(seen[EMBEDDING])[:, None]]
+        tokens = [self.fused(seen[FUSED])[:, None]]
         masks = [ops.ones_like(seen[SHOWN][:, :1])]
         for i, name in enumerate(self.inputs):
             tokens.append(self.sources[name](seen[tokens_key(name)]))
@@ -132,9 +132,9 @@ class MaskedPatches(Objective[M]):
         self.parts: dict[str, tuple[Any, Any, Any]] = {}
         for one in chosen_inputs(self.whole, self.kind, self.config.inputs):
             where: Any = one.positions(self.resources, self.grain())
-            queries = PositionEmbedding(name=f"masked_{one.name}_queries")
+            queries = PositionEmbedding(name=f"masked.{one.name}.queries")
             queries.build((None, where.count, dim))
-            reader = Reader(names, dim, where.size, name=f"masked_{one.name}")
+            reader = Reader(names, dim, where.size, name=f"masked.{one.name}")
             reader.build(network.shapes())
             self.parts[one.name] = (where, queries, reader)
             self.layers += [queries, reader]

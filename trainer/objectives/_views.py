@@ -28,7 +28,7 @@ class MaskedView(keras.layers.Layer):
     """
 
     def __init__(self, config: Config, resources: Resources, count: int) -> None:
-        super().__init__(name="masked_view")
+        super().__init__(name="contrastive.masked_view")
         self.count = count
         found = {one.name: one.positions(resources) for one in modalities(config)}
         self.positions = {name: one for name, one in found.items() if one is not None}

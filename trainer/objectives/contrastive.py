@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from trainer.config import ContrastiveObjective
-from trainer.features import EMBEDDING, embedding_key, present_key
+from trainer.features import FUSED, pooled_key, present_key
 from trainer.modalities.base import Tensors
 from trainer.objectives._layers import Projection, Scale, gathered, mean_where
 from trainer.objectives._views import MaskedView
@@ -96,32 +96,32 @@ class Contrastive(Objective[ContrastiveObjective]):
         self.pairs: list[tuple[str, str]] = []
         if one.views == "masked":
             self.view = MaskedView(self.whole, self.resources, one.masked_positions)
-            self.fused = Projection(one.dim, name="contrastive_fused")
-            self.fused.build(shapes[EMBEDDING])
+            self.fused = Projection(one.dim, name="contrastive.fused")
+            self.fused.build(shapes[FUSED])
             self.layers = [self.view, self.fused]
             return
         self.pairs = [
             (p[0], p[1]) for p in one.pairs or itertools.combinations(names, 2)
         ]
         self.projections = {
-            name: Projection(one.dim, name=f"contrastive_{name}")
+            name: Projection(one.dim, name=f"contrastive.inputs.{name}")
             for name in sorted({name for pair in self.pairs for name in pair})
         }
         for name, layer in self.projections.items():
-            layer.build(shapes[embedding_key(name)])
+            layer.build(shapes[pooled_key(name)])
         start = 10.0 if one.loss == "sigmoid" else 1.0 / one.temperature
-        self.scale = Scale(start, name="contrastive_scale")
+        self.scale = Scale(start, name="contrastive.scale")
         self.scale.build()
         self.layers = [*self.projections.values(), self.scale]
         if one.loss == "sigmoid":
-            self.bias = SigmoidBias(name="contrastive_bias")
+            self.bias = SigmoidBias(name="contrastive.bias")
             self.bias.build()
             self.layers.append(self.bias)
 
     def projected(self, outputs: Tensors) -> dict[str, Any]:
         """Input name -> float32 [batch, dim] of length 1."""
         return {
-            name: layer(outputs[embedding_key(name)])
+            name: layer(outputs[pooled_key(name)])
             for name, layer in self.projections.items()
         }
 
@@ -129,7 +129,7 @@ class Contrastive(Objective[ContrastiveObjective]):
         """Cosines of the projections, where the pair is one of this objective's."""
         if pair not in self.pairs and pair[::-1] not in self.pairs:
             return None
-        a, b = (self.projections[n](outputs[embedding_key(n)]) for n in pair)
+        a, b = (self.projections[n](outputs[pooled_key(n)]) for n in pair)
         return ops.matmul(a, ops.transpose(b))
 
     def loss(
@@ -153,8 +153,8 @@ class Contrastive(Objective[ContrastiveObjective]):
     def _masked(self, x: Tensors, outputs: Tensors, *, training: bool) -> Any:
         *views, valid = self.view(x)
         positive, negative = (
-            self.fused(self.network.trunk(view, training=training)[EMBEDDING])
+            self.fused(self.network.trunk(view, training=training)[FUSED])
             for view in views
         )
-        anchor, scale = self.fused(outputs[EMBEDDING]), 1.0 / self.config.temperature
+        anchor, scale = self.fused(outputs[FUSED]), 1.0 / self.config.temperature
         return log_ratio(anchor, positive, negative, scale, valid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -15,10 +15,12 @@ from trainer.config import (
     UserError,
     VqaHead,
 )
-from trainer.features import EMBEDDING
+from trainer.features import FUSED
+from trainer.heads import HEADS
 from trainer.modalities.base import Tensors
 from trainer.objectives._layers import normalized
 from trainer.objectives.base import Objective
+from trainer.weight_names import listed, read_base
 
 
 class TeacherError(UserError, ValueError):
@@ -32,7 +34,8 @@ class Distillation(Objective[DistillationObjective]):
     student's logits / T (Hinton et al. 2015); where a row may have several labels, each
     class is a question of its own, and D their mean. All else: the mean squared
     difference of what the heads' layers give, in the label's standard deviations for
-    numbers (Ba and Caruana 2014). On all rows, labelled or not.
+    numbers (Ba and Caruana 2014). On all rows, labelled or not. The
+    teacher's classes may stand in another order; other classes are refused.
 
     With `feature_weight`, also that times the mean of 1 - cos of both fused embeddings,
     the student's through a linear layer of its own (FitNets, Romero et al. 2015).
@@ -44,11 +47,12 @@ class Distillation(Objective[DistillationObjective]):
         self.teacher = network.finished(path)
         self.teacher.trainable = False
         ours, theirs = network.model.output, self.teacher.output
+        shared = [head for head in self.whole.heads if head.name in theirs]
+        self.orders = self._orders(path, [head.name for head in shared])
         self.heads = [
             head
-            for head in self.whole.heads
-            if head.name in theirs
-            and theirs[head.name].shape[1:] == ours[head.name].shape[1:]
+            for head in shared
+            if theirs[head.name].shape[1:] == ours[head.name].shape[1:]
         ]
         if not self.heads:
             raise TeacherError(
@@ -59,10 +63,42 @@ class Distillation(Objective[DistillationObjective]):
         self.match: keras.layers.Dense | None = None
         if self.config.feature_weight:
             self.match = keras.layers.Dense(
-                theirs[EMBEDDING].shape[-1], dtype="float32", name="distillation_match"
+                theirs[FUSED].shape[-1], dtype="float32", name="distillation.match"
             )
-            self.match.build(network.shapes()[EMBEDDING])
+            self.match.build(network.shapes()[FUSED])
             self.layers = [self.match]
+
+    def _orders(self, path: str, names: Sequence[str]) -> dict[str, list[int]]:
+        """Head -> where the teacher has each of this model's classes, if elsewhere.
+
+        A `.keras` file does not tell its classes: they are taken as they stand.
+        """
+        base = read_base(path)
+        if base is None:
+            return {}
+        out = {}
+        for name in names:
+            there, here = base.config.head(name), self.whole.head(name)
+            head, student = HEADS[there.kind](there), HEADS[here.kind](here)
+            if student.learned_answers:
+                continue  # `finished` has put the teacher's answers in this order.
+            known, wanted = (
+                one.names(resources)
+                for one, resources in (
+                    (head, base.resources), (student, self.resources),
+                )
+            )  # fmt: skip
+            if (there.kind, known) == (here.kind, wanted):
+                continue
+            free = isinstance(here, ClassificationHead) and there.kind == here.kind
+            if not free or sorted(known) != sorted(wanted):
+                raise TeacherError(
+                    f"distillation.teacher: {path} has heads[{name}] as {there.kind}"
+                    f" ({listed(known)}), and here it is {here.kind} ({listed(wanted)});"
+                    " a teacher must know the same."
+                )
+            out[name] = [known.index(one) for one in wanted]
+        return out
 
     def loss(
         self, x: Tensors, y: Tensors, outputs: Tensors, *, training: bool = True
@@ -74,10 +110,12 @@ class Distillation(Objective[DistillationObjective]):
         total = 0.0
         for head in self.heads:
             theirs, ours = given[head.name], outputs[head.name]
+            if head.name in self.orders:
+                theirs = ops.take(theirs, self.orders[head.name], axis=-1)
             total += head.weight * self._difference(head, theirs, ours)
         if self.match is not None:
-            mine = normalized(self.match(outputs[EMBEDDING]))
-            near = ops.sum(mine * normalized(given[EMBEDDING]), axis=-1)
+            mine = normalized(self.match(outputs[FUSED]))
+            near = ops.sum(mine * normalized(given[FUSED]), axis=-1)
             total += self.config.feature_weight * ops.mean(1.0 - near)
         return total
 

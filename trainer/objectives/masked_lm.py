@@ -95,7 +95,7 @@ class MaskedLm(Objective[MaskedLmObjective]):
                 where, one.rate, self.whole.seed, whole_word=one.whole_word
             )
             size = len(where.vocabulary)
-            reader = Reader(names, dim, size, name=f"masked_lm_{text.name}")
+            reader = Reader(names, dim, size, name=f"masked_lm.{text.name}")
             reader.build(shapes)
             self.parts[text.name] = (where, masking, reader)
             self.layers += [masking, reader]

@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from trainer.config import Config, MatchingObjective, RetrievalHead
-from trainer.features import EMBEDDING, SHOWN, embedding_key, present_key
+from trainer.features import FUSED, SHOWN, pooled_key, present_key
 from trainer.heads import heads
 from trainer.modalities import modalities
 from trainer.modalities.base import Tensors
@@ -51,9 +51,9 @@ class Matching(Objective[MatchingObjective]):
             if head is not None and head.config.match:
                 continue
             judge = keras.layers.Dense(
-                1, dtype="float32", name=f"matching_{pair[0]}_{pair[1]}"
+                1, dtype="float32", name=f"matching.{pair[0]}.{pair[1]}"
             )
-            judge.build(network.shapes()[EMBEDDING])
+            judge.build(network.shapes()[FUSED])
             self.judges[pair] = judge
             self.layers.append(judge)
 
@@ -121,7 +121,7 @@ class Matching(Objective[MatchingObjective]):
     def _judged(self, pair: Pair, seen: Tensors) -> Any:
         """float32 [batch]: the logit of belonging together."""
         if pair in self.judges:
-            return self.judges[pair](seen[EMBEDDING])[:, 0]
+            return self.judges[pair](seen[FUSED])[:, 0]
         head = self.retrieval[pair]
         assert head is not None  # a pair without a judge of its own has a head
         return self.network.logits(seen)[head.name][:, -1]
@@ -144,7 +144,7 @@ class Matching(Objective[MatchingObjective]):
         names = list(self.inputs)
         for name, rows in at.items():
             if rows is not None:
-                key, i = embedding_key(name), names.index(name)
+                key, i = pooled_key(name), names.index(name)
                 out[key] = ops.take(outputs[key], rows, axis=0)
                 shown[i] = ops.take(shown[i], rows, axis=0)
         out[SHOWN] = ops.stack(shown, axis=1)

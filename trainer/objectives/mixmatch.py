@@ -12,10 +12,10 @@ from keras import ops
 
 from trainer.config import MixMatchObjective
 from trainer.features import (
-    EMBEDDING,
+    FUSED,
     SHOWN,
     auxiliary_key,
-    embedding_key,
+    pooled_key,
     present_key,
     weight_key,
 )
@@ -95,10 +95,10 @@ class MixMatch(Objective[MixMatchObjective]):
         self.head = self.whole.head(self.config.head)
         self.draws = Draws(self.whole.seed)
         self.quantiles = tf.constant(beta_quantiles(self.config.alpha))
-        self.ramp = Ramp(name="mixmatch_ramp")
+        self.ramp = Ramp(name="mixmatch.ramp")
         self.ramp.build()
         self.layers = [self.ramp, self.draws]
-        self.mixed = [EMBEDDING, *(embedding_key(x.name) for x in self.whole.inputs)]
+        self.mixed = [FUSED, *(pooled_key(x.name) for x in self.whole.inputs)]
 
     def callbacks(self, train_data: Any) -> list[keras.callbacks.Callback]:
         return [RampUp(self.ramp, self.config.ramp_up_epochs)]

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from trainer.config import PclObjective
-from trainer.features import EMBEDDING, present_key
+from trainer.features import FUSED, present_key
 from trainer.modalities.base import Tensors
 from trainer.objectives._clusters import concentration, k_means
 from trainer.objectives._layers import Projection, gathered, mean_where
@@ -120,13 +120,13 @@ class Pcl(Objective[PclObjective]):
     def build(self, network: Any, peers: Mapping[str, Objective[Any]]) -> None:
         super().build(network, peers)
         one = self.config
-        shape = network.shapes()[EMBEDDING]
-        self.project = Projection(one.dim, name="pcl_projection")
+        shape = network.shapes()[FUSED]
+        self.project = Projection(one.dim, name="pcl.projection")
         self.project.build(shape)
         self.slow = network.twin().trunk
-        self.slow_project = Projection(one.dim, name="pcl_slow_projection")
+        self.slow_project = Projection(one.dim, name="pcl.slow_projection")
         self.slow_project.build(shape)
-        self.prototypes = Prototypes(one.clusters, one.dim, name="pcl_prototypes")
+        self.prototypes = Prototypes(one.clusters, one.dim, name="pcl.prototypes")
         self.prototypes.build()
         self._twins = [
             *zip(self.slow.weights, network.trunk.weights, strict=True),
@@ -144,7 +144,7 @@ class Pcl(Objective[PclObjective]):
     def keys(self, x: Tensors, *, training: bool) -> Any:
         """The slow encoder's vectors, float32 [batch, dim] of length 1."""
         seen = self.slow(x, training=training)
-        return ops.stop_gradient(self.slow_project(seen[EMBEDDING]))
+        return ops.stop_gradient(self.slow_project(seen[FUSED]))
 
     def valid(self, x: Tensors) -> Any:
         """bool [batch]: the rows with any input."""
@@ -162,7 +162,7 @@ class Pcl(Objective[PclObjective]):
     ) -> Any:
         if training:
             self.follow()
-        vectors = self.project(outputs[EMBEDDING])
+        vectors = self.project(outputs[FUSED])
         keys = self.keys(x, training=training)
         valid = self.valid(x)
         own = instance_loss(
