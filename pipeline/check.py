@@ -185,6 +185,8 @@ def _problems(report: Report, config: Config, manifest: str) -> Iterator[str]:
             f" ({counts.fraction:.1%}) cannot be used; data.max_quarantine_fraction"
             f" allows {allowed:.1%}.\n" + "\n".join(reason_lines(counts))
         )
+        if not counts.written:
+            return  # Empty splits and inputs only follow from it.
     named = ", ".join(f"{name} ({n})" for name, n in counts.splits.items()) or "none"
     for key, name in (("train", split.train), ("eval", split.eval)):
         if not counts.splits.get(name):
@@ -210,7 +212,11 @@ def _notes(report: Report, config: Config) -> Iterator[str]:
     ):
         lines = "\n".join(reason_lines(counts))
         yield f"{counts.quarantined} of {counts.read} rows are set aside:\n{lines}"
-    if split.selection_fraction > 0 and not counts.splits.get(split.selection):
+    if (
+        counts.written
+        and split.selection_fraction > 0
+        and not counts.splits.get(split.selection)
+    ):
         yield (
             f"data.split.selection: split {split.selection!r} is empty, so the last"
             " epoch is kept; give more rows or name a split."

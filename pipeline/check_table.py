@@ -19,18 +19,22 @@ _MAX_OF_A_KIND = 3
 def render(report: Report, console: Console) -> None:
     """Prints problems, warnings and notes, inputs and labels, and the verdict."""
     for problem in report.problems:
-        console.print(f"[red]problem[/red] {escape(problem)}", highlight=False)
+        console.print(
+            f"[red]problem[/red] {escape(problem)}", highlight=False, soft_wrap=True
+        )
     for style, what, texts in (
         ("bold red", "warning", report.warnings), ("yellow", "note", report.notes),
     ):  # fmt: skip
         for text in _at_most(report, texts):
-            console.print(f"[{style}]{what}[/] {escape(text)}", highlight=False)
+            console.print(
+                f"[{style}]{what}[/] {escape(text)}", highlight=False, soft_wrap=True
+            )
     if report.counts.read:
         console.print(_inputs(report))
         for head in report.classes:
             console.print(_classes(report, head))
         for line in report.lines:
-            console.print(line, markup=False)
+            console.print(line, markup=False, soft_wrap=True)
         console.print(
             f"{report.counts.read:,} rows read, {report.counts.written:,} usable,"
             f" {report.counts.quarantined:,} quarantined",

@@ -289,3 +289,22 @@ def test_every_complaint_names_the_column(tmp_path: Path) -> None:
     )
     assert "more (column '备注'): the same in every row that has it." in told
     assert "text (column '病历'): decides 'label'" in told
+
+
+def test_where_no_row_is_usable_nothing_that_follows_is_told(tmp_path: Path) -> None:
+    config = written(
+        tmp_path,
+        inputs=[{"name": "photo", "modality": "image", "height": 8, "width": 8}],
+    )
+    cells = [{"id": i, "photo": f"{i}.png", "label": "ab"[i % 2]} for i in range(40)]
+    status, output = asked(config, "--data", write_csv(tmp_path / "m.csv", cells))
+    assert status == 2
+    lines = [
+        line for line in output.splitlines() if line.startswith(("problem", "note"))
+    ]
+    assert len(lines) == 1
+    # One line however long: it can be searched for.
+    assert lines[0].endswith(
+        "40 of 40 rows (100.0%) cannot be used; data.max_quarantine_fraction allows 5.0%."
+    )
+    assert output.splitlines()[-1] == "1 problem to correct before training"
