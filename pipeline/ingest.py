@@ -170,7 +170,7 @@ class _WriteChunk(beam.DoFn):
         # The config travels as JSON: plain text pickles the same everywhere.
         self._manifest_path, self._config_json = manifest, to_json(config)
         self._working, self._total = working, scanned.rows
-        self._named = scanned.manifest_splits
+        self._plan = scanned.plan
         self._file_rows = scanned.chunk_rows
 
     def setup(self) -> None:
@@ -220,7 +220,7 @@ class _WriteChunk(beam.DoFn):
         """A row's split and example, or why there is none."""
         if is_duplicate and not isinstance(cells, BadRow):
             return duplicate(number, cells, self._config)
-        found = read_row(number, cells, self._config, self._manifest.base, self._named)
+        found = read_row(number, cells, self._config, self._manifest.base, self._plan)
         if isinstance(found, Quarantined):
             return found
         try:

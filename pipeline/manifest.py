@@ -216,7 +216,8 @@ def needed_columns(config: Config, labels: bool = True) -> list[tuple[str, str]]
         split = config.data.split
         found += [(label.where, label.column) for label in labels_of(config)]
         found += [("evaluation.slices", name) for name in slice_columns(config)]
-        for key, name in (("column", split.column), ("group_by", split.group_by)):
+        for key in ("column", "group_by", "by_time"):
+            name = getattr(split, key)
             if name is not None:
                 found.append((f"data.split.{key}", name))
     return found

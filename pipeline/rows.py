@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,7 +15,8 @@ from pipeline.cells import CellError
 from pipeline.frames import read_frames, servable_audio, servable_image
 from pipeline.manifest import BadRow, Manifest, needed_columns
 from pipeline.scan import Scan, scan
-from pipeline.splits import SplitError, assign
+from pipeline.split_plan import SplitPlan
+from pipeline.splits import SplitError
 from serving import media
 from serving.sequences import unpack
 from trainer.config import AudioInput, Config, ImageInput, ImagesInput
@@ -85,7 +86,7 @@ def read_row(
     row: Mapping[str, Any] | BadRow,
     config: Config,
     base: str,
-    named_splits: Collection[str] = (),
+    plan: SplitPlan | None = None,
     labels: bool = True,
     observe: Observer | None = None,
 ) -> Row | Quarantined:
@@ -96,7 +97,7 @@ def read_row(
       row: Cells by column, as `manifest.rows` gives them.
       config: Says what is read.
       base: Folder that relative media paths start from.
-      named_splits: All splits that the manifest names (see `splits.assign`).
+      plan: Of the manifest's splits; None = as of a manifest of this row alone.
       labels: False reads inputs only: no labels, slices, or split.
       observe: Called with each present input value.
     """
@@ -111,8 +112,8 @@ def read_row(
             raise CellError("empty_id", "expected an id. Received: an empty cell")
         cells.name(row.get(id_column) if id_column else row_id)
         if labels:
-            column = config.data.split.column or ""
-            split = assign(config.data.split, row_id, row, named_splits)
+            column = config.data.split.column or config.data.split.by_time or ""
+            split = (plan or SplitPlan(config.data.split)).of(row_id, row)
             cells.encodable(split)
             column = config.data.split.group_by or ""
             group = cells.name(row.get(column))
@@ -283,7 +284,7 @@ def iter_rows(
             record.cells,
             config,
             source.base,
-            scanned.manifest_splits,
+            scanned.plan,
             # A row whose split cannot be told is set aside as where labels are read.
             scanned.labels and labels or unsplit,
             observe,

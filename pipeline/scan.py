@@ -29,10 +29,11 @@ from pipeline.manifest import (
     needed_columns,
 )
 from pipeline.scan_store import digest, id_store
+from pipeline.split_plan import SplitPlan
+from pipeline.split_units import SplitUnits
 from pipeline.splits import (
     MAX_SPLITS,
     SplitError,
-    assign,
     group_of,
     manifest_split,
 )
@@ -52,6 +53,7 @@ class Scan:
     Attributes:
       rows: All rows, bad ones included.
       fingerprint: SHA-256 over the manifest and its files' sizes and times.
+      plan: Which split each row belongs to.
       manifest_splits: The splits that the manifest itself names.
       splits: Rows per split as they will be written, quarantine not yet taken off.
       duplicate_count: Second and later rows of an id.
@@ -63,6 +65,7 @@ class Scan:
     """
 
     config: Config
+    plan: SplitPlan
     rows: int = 0
     fingerprint: str = ""
     manifest_splits: tuple[str, ...] = ()
@@ -93,7 +96,7 @@ class Scan:
         column = self.config.data.id
         row_id = text_of(row.get(column)) if column else str(number)
         try:
-            return assign(self.config.data.split, row_id, row, self.manifest_splits)
+            return self.plan.of(row_id, row)
         except SplitError:
             return None
 
@@ -172,12 +175,12 @@ class _Pass:
         store: sqlite3.Connection,
     ) -> None:
         self._config, self._source, self._store = config, source, store
-        self._found = Scan(config, labels=labels)
+        self._found = Scan(config, SplitPlan(config.data.split), labels=labels)
+        self._units = SplitUnits(config, store)
         self._bits = self._found.duplicate_bits
         self._chunks: list[Start] = []
         self._chunk_rows = _FIRST_CHUNK_ROWS
         self._named: Counter[str] = Counter()
-        self._kept_in_train: Counter[bool] = Counter()
         self._files = hashlib.sha256()
         self._parted: list[str] = []
         self.keys: set[str] = set()
@@ -247,7 +250,7 @@ class _Pass:
         except (SplitError, CellError):
             return  # The row is quarantined when it is read.
         if name is None:
-            self._named[assign(split, row_id, cells)] += 1
+            self._units.take(row_id, cells)
             return
         self._named[name] += 1
         if len(self._named) > MAX_SPLITS:
@@ -256,9 +259,9 @@ class _Pass:
                 f" names, holds more than {MAX_SPLITS} different values; a split column"
                 f" holds a few. Received: {', '.join(sorted(self._named))[:200]}"
             )
-        if name == split.train:
+        if name == split.train and split.selection_fraction > 0:
             # Whether rows move to selection is known only once all splits are.
-            self._kept_in_train[assign(split, row_id, cells) == name] += 1
+            self._units.take(row_id, cells)
         group = group_of(split, row_id, cells)
         if group.startswith("group:") and self._config.data.integrity.groups != "off":
             self._check_group(group, name)
@@ -274,6 +277,21 @@ class _Pass:
             if text not in self._parted:
                 self._parted.append(text)
 
+    def _plan(self, named: tuple[str, ...]) -> SplitPlan:
+        """Plans the splits, and counts the rows that were parted."""
+        split = self._config.data.split
+        if self._units.mixed_times:
+            raise ManifestError(
+                f"{self._source.path}: column {split.by_time!r}, which data.split.by_time"
+                " names, holds numbers and dates, which have no order; write all of them"
+                " in one way."
+            )
+        plan, counts = self._units.plan(named, judged=split.column is None)
+        if split.column is None or plan.cuts_selection:
+            self._named[split.train] = 0
+            self._named.update(dict(zip(plan.names, counts, strict=True)))
+        return plan
+
     def result(self) -> Scan:
         """What was found, once all rows are in."""
         split, found = self._config.data.split, self._found
@@ -287,9 +305,7 @@ class _Pass:
             )
         if split.column is not None:
             found.manifest_splits = tuple(sorted(self._named))
-            if split.selection not in self._named and self._kept_in_train[False]:
-                self._named[split.selection] = self._kept_in_train[False]
-                self._named[split.train] = self._kept_in_train[True]
+        found.plan = self._plan(found.manifest_splits)
         others = sorted(self._named.keys() - {split.train, split.selection, split.eval})
         order = (split.train, split.selection, split.eval, *others)
         found.splits = {n: self._named[n] for n in order if self._named[n]}

@@ -1,9 +1,9 @@
-"""Which split a row belongs to: by its column, or by a hash that never changes."""
+"""What a row's split hangs on: its column, its group, a hash that never changes."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.cell_text import text_of as text_of
@@ -54,29 +54,3 @@ def _as_configured(config: SplitConfig, name: str) -> str:
         return name
     folded = {text_of(one).casefold(): one for one in own}
     return folded.get(name.casefold(), name)
-
-
-def assign(
-    config: SplitConfig,
-    row_id: str,
-    row: Mapping[str, Any],
-    named: Collection[str] = (),
-) -> str:
-    """The row's split; `named` are all the splits that the manifest names.
-
-    Raises:
-      SplitError: the split column's cell is empty or no name.
-    """
-    split = manifest_split(config, row)
-    key = group_of(config, row_id, row)
-    if split is None:
-        if share("eval", key) < config.eval_fraction:
-            return config.eval
-        split = config.train
-    if (
-        split == config.train
-        and config.selection not in named
-        and share("selection", key) < config.selection_fraction
-    ):
-        return config.selection
-    return split

@@ -14,7 +14,7 @@ class SplitConfig:
     """Which rows teach, which choose, which judge."""
 
     column: str | None = option(
-        None, "Manifest column that names each row's split; null = split by hash."
+        None, "Column that names each row's split; null = split by hash, or by time."
     )
     train: str = option("train", "Name of the split that the weights learn from.")
     eval: str = option(
@@ -36,9 +36,24 @@ class SplitConfig:
         None,
         "Column (patient, speaker) whose rows never part; null = each row by its id.",
     )
+    stratify: bool = option(
+        True,
+        "By hash, give each class of the first head with classes its share of eval and"
+        " selection, to 5 % of the share or half a row; false = by the hash alone, where"
+        " no row changes sides when others are added.",
+    )
+    seed: int = option(0, "Another seed splits by another hash.")
+    by_time: str | None = option(
+        None,
+        "Column of dates (ISO 8601) or numbers: the latest eval_fraction of the rows"
+        " judge, the latest selection_fraction of the others select; a group counts by"
+        " its latest row. null = by hash.",
+    )
 
     def problems(self) -> Iterator[str]:
         yield from fraction(self, "selection_fraction", "eval_fraction")
+        if self.column is not None and self.by_time is not None:
+            yield "by_time: a split column is given too; set one of both to null."
         if len({self.train, self.eval, self.selection}) < 3:
             yield "train, eval and selection must be three different names."
         if self.column is None and self.eval_fraction == 0:

@@ -133,7 +133,8 @@ class Collector:
         used = {f.column for f in features(self.config)}
         used |= {label.column for label in labels_of(self.config)}
         split = self.config.data.split
-        used |= {c for c in (self.config.data.id, split.column, split.group_by) if c}
+        told = (self.config.data.id, split.column, split.group_by, split.by_time)
+        used |= {column for column in told if column}
         cells: dict[str, list[str]] = {}
         unread = used - {split.group_by}
         for count, (number, row) in enumerate(_cells(manifest, wanted, unread)):
@@ -202,7 +203,7 @@ def look(config: Config, manifest: str, scanned: Scan) -> Seen:
         column = config.data.id
         if not collector.wants(text_of(cells.get(column)) if column else str(number)):
             continue
-        row = read_row(number, cells, config, source.base, scanned.manifest_splits)
+        row = read_row(number, cells, config, source.base, scanned.plan)
         if isinstance(row, Row):
             collector.take(row)
         else:

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from pipeline.evaluation import check_thresholds, eval_config
 from pipeline.rows import Quarantined, Row, read_row
-from pipeline.splits import assign
+from pipeline.split_plan import SplitPlan
 from tests.trainer import samples
 from tests.trainer.conftest import run_transform
 from trainer import train as train_module
@@ -851,15 +851,15 @@ def test_splits_have_the_names_that_the_config_gives_them() -> None:
         train="训练", eval="测试", selection="挑选",
         eval_fraction=0.2, selection_fraction=0.25,
     )  # fmt: skip
-    found = [assign(split, str(i), {}) for i in range(2000)]
+    found = [SplitPlan(split).of(str(i), {}) for i in range(2000)]
     # Of 2000: a fifth, and a quarter of the others; four standard deviations.
     assert found.count("测试") == pytest.approx(400, abs=72)
     assert found.count("挑选") == pytest.approx(400, abs=72)
     assert set(found) == {"训练", "测试", "挑选"}
     by_column = replace(split, column="set")
-    assert assign(by_column, "1", {"set": "测试"}) == "测试"
+    assert SplitPlan(by_column).of("1", {"set": "测试"}) == "测试"
     kept = replace(by_column, selection_fraction=0.0)
-    assert {assign(kept, str(i), {"set": "训练"}) for i in range(99)} == {"训练"}
+    assert {SplitPlan(kept).of(str(i), {"set": "训练"}) for i in range(99)} == {"训练"}
 
 
 # ---- evaluation
@@ -1017,6 +1017,7 @@ _STAGES = "tests/trainer/test_stage_config.py"
 _DATASET = "tests/contracts/test_dataset.py"
 _AUGMENTATION = "tests/trainer/test_augmentation.py"
 _HEAD_KEYS = "tests/contracts/test_head_keys.py"
+_SPLITS = "tests/pipeline/test_split_plan.py"
 _HEAD_ROWS = "tests/pipeline/test_head_rows.py"
 _SEQUENCE = "tests/contracts/test_images_keys.py"
 _HEADS = "tests/trainer/test_heads.py"
@@ -1087,6 +1088,7 @@ COVERED: dict[str, str] = {
     **_under("data", "max_file_bytes", HERE),
     **_under("data.integrity", "duplicates groups leaks confounders pairs", _INTEGRITY),
     **_under("data.split", "column group_by", _ROWS),
+    **_under("data.split", "stratify seed by_time", _SPLITS),
     **_under("data.split", "train eval selection", HERE),
     **_under("data.split", "selection_fraction eval_fraction", HERE),
     **_under("inputs.image", "name column height width channels fit", HERE),

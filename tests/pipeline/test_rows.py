@@ -10,7 +10,8 @@ import pytest
 from pipeline.manifest import BadRow, ManifestError
 from pipeline.rows import Quarantined, Row, iter_rows, read_row, to_example
 from pipeline.scan import scan
-from pipeline.splits import assign, share
+from pipeline.split_plan import SplitPlan
+from pipeline.splits import share
 from tests.pipeline.samples import (
     BROKEN,
     CHINESE,
@@ -172,27 +173,29 @@ def test_the_hash_is_fixed_for_ever() -> None:
 
 def test_hashed_splits_have_their_shares_and_keep_groups_together() -> None:
     split = SplitConfig(eval_fraction=0.2, selection_fraction=0.1, group_by="who")
-    alone = Counter(assign(split, str(i), {}) for i in range(10000))
+    alone = Counter(SplitPlan(split).of(str(i), {}) for i in range(10000))
     assert alone["eval"] == pytest.approx(2000, abs=120)
     assert alone["selection"] == pytest.approx(800, abs=90)
     for who in range(50):
         rows = range(who * 1000, who * 1000 + 20)
-        assert len({assign(split, str(i), {"who": who}) for i in rows}) == 1
+        assert len({SplitPlan(split).of(str(i), {"who": who}) for i in rows}) == 1
         # Parquet's 7.0 and CSV's "7" are one group.
-        assert assign(split, "a", {"who": float(who)}) == assign(
-            split, "b", {"who": str(who)}
+        assert SplitPlan(split).of("a", {"who": float(who)}) == SplitPlan(split).of(
+            "b", {"who": str(who)}
         )
 
 
 def test_selection_is_cut_off_train_only_where_the_manifest_names_none() -> None:
     split = SplitConfig(column="split", selection_fraction=0.1)
     rows = [(str(i), {"split": "train"}) for i in range(5000)]
-    cut = Counter(assign(split, i, row, ("train", "eval")) for i, row in rows)
+    cut = Counter(SplitPlan(split, ("train", "eval")).of(i, row) for i, row in rows)
     assert cut["selection"] == pytest.approx(500, abs=70)
     assert cut["train"] + cut["selection"] == 5000
-    named = Counter(assign(split, i, row, ("train", "selection")) for i, row in rows)
+    named = Counter(
+        SplitPlan(split, ("train", "selection")).of(i, row) for i, row in rows
+    )
     assert named == {"train": 5000}
-    assert assign(split, "1", {"split": "test"}) == "test"
+    assert SplitPlan(split).of("1", {"split": "test"}) == "test"
 
 
 def test_a_scan_counts_splits_and_duplicates(tmp_path: Path) -> None:
