@@ -7,6 +7,7 @@ Works unchanged against this project's server and the stock TF Serving: all that
 knows of a model it learns from GetModelMetadata.
 """
 
+import copy
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ from tensorflow_serving.apis import (  # noqa: E402
     prediction_service_pb2_grpc,
 )
 
-from serving import tensors  # noqa: E402
+from serving import explanations, tensors  # noqa: E402
 from serving.client_base import AskedModel, ClientError  # noqa: E402
 from serving.local_model import LocalModel, local  # noqa: E402
 from serving.rows import RAW, RowError  # noqa: E402
@@ -114,6 +115,15 @@ class Client(AskedModel):
         else:
             self._channel = grpc.secure_channel(address, credentials, options=_OPTIONS)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+
+    def explaining(self) -> "Client":
+        """The same connection, for rows that only explain the answer to another one.
+
+        This project's server counts requests of it apart, see `serving.explanations`.
+        """
+        other = copy.copy(self)
+        other._metadata = [*self._metadata, explanations.METADATA]
+        return other
 
     def close(self) -> None:
         """Ends the connection."""

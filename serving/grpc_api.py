@@ -17,6 +17,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+from serving import explanations
 from serving.handlers import Call, Handlers
 from serving.service_descriptors import MODEL_SERVICE, PREDICTION_SERVICE
 from serving.status import MAX_DETAILS, ServingError
@@ -102,6 +103,10 @@ def _method(
                 remaining = context.time_remaining()
                 if remaining is not None:
                     call.deadline = time.monotonic() + remaining
+                if api == "Predict" and explanations.is_marked(
+                    context.invocation_metadata()
+                ):
+                    call.api = explanations.API
                 return await handle(data, call)
         except ServingError as error:
             code, message = error.code, error.message

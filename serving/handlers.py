@@ -14,7 +14,7 @@ from tensorflow_serving.apis import (
     status_pb2,
 )
 
-from serving import inference, predict, tensors, wire, wire_response
+from serving import explanations, inference, predict, tensors, wire, wire_response
 from serving.calls import Call, Calls
 from serving.engine import Engine
 from serving.metrics import Metrics
@@ -78,12 +78,14 @@ class Handlers:
             name = request.model_spec.signature_name or DEFAULT_SIGNATURE
             servable.signature(name)
             inputs = request.inputs(self.limits.max_tensor_elements)
+            if call.api == explanations.API and not explanations.are_subsets(inputs):
+                call.api = "Predict"  # whatever it is marked as
             found = await self._run(servable, name, inputs, call, request.output_filter)
             dtypes = servable.output_dtypes(name)
             answer = wire_response.write(
                 servable.name, servable.version, name, found, dtypes, self._content
             )
-            if self.request_log.sample(servable.name):
+            if call.api == "Predict" and self.request_log.sample(servable.name):
                 self.request_log.write(servable.name, "predict", data, answer)
             return answer
 
@@ -197,7 +199,7 @@ class Handlers:
         outputs: Sequence[str],
     ) -> dict[str, Array]:
         first = next(iter(inputs.values()), None)
-        if first is not None:
+        if first is not None and call.api != explanations.API:
             self.metrics.examples(servable.name, len(first) if first.ndim else 1)
         return await self.engine.run(
             servable, signature, inputs, outputs, call.api, call.deadline

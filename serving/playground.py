@@ -53,6 +53,7 @@ def asked(
     (answer,) = client.predict([row])
     seconds = time.perf_counter() - began
     by_part = groups(client.contract())
+    subsets: list[dict[str, Any]] = []  # answers: every head is told from the same
     parts = {}
     for head, kind in heads(answer).items():
         scores = answer.get(f"{head}_scores", {})
@@ -61,7 +62,9 @@ def asked(
         def ask(
             rows: list[dict[str, Any]], head: str = head, of: str | None = of
         ) -> list[float]:
-            return [score(one, head, of) for one in client.predict(rows)]
+            if not subsets:
+                subsets.extend(client.explaining().predict(rows))
+            return [score(one, head, of) for one in subsets]
 
         parts[head] = explained(row, by_part, ask)
     return answer, parts, seconds
