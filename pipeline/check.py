@@ -136,6 +136,7 @@ def check(config: Config, manifest: str, progress: bool = False) -> Report:
                 report.counts.take(row)
             else:
                 _take(report, config, row)
+                collector.hash(row)
                 if collector.wants(row.id):
                     collector.take(row)
             advance()
@@ -152,7 +153,7 @@ def check(config: Config, manifest: str, progress: bool = False) -> Report:
     report.warnings += scanned.warnings()
     if report.counts.written:
         report.warnings += calibration_warnings(config, report.counts.splits)
-    for finding in find(config, collector.finish(manifest), scanned):
+    for finding in find(config, collector.finish(manifest, all_hashed=True), scanned):
         where = {"error": report.problems, "warn": report.warnings}
         where.get(finding.level, report.notes).append(finding.text)
         report.kinds[finding.text] = finding.kind

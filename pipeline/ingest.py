@@ -23,6 +23,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions
 
+from pipeline.integrity.media_hashes import media_digests
 from pipeline.manifest import (
     BadRow,
     Manifest,
@@ -32,7 +33,7 @@ from pipeline.manifest import (
     needed_columns,
 )
 from pipeline.quarantine import Counts, QuarantineError, too_many
-from pipeline.rows import Quarantined, duplicate, read_row, to_example
+from pipeline.rows import Quarantined, Row, duplicate, read_row, to_example
 from pipeline.scan import Scan, scan
 from pipeline.shards import (
     WORKING,
@@ -195,6 +196,7 @@ class _WriteChunk(beam.DoFn):
     ) -> None:
         stem = posixpath.join(self._working, uuid.uuid4().hex)
         counts = Counts()
+        hashes: list[tuple[str, str, str, str]] = []
         with ShardWriter(stem) as shards:
             for record in records:
                 number = record.start.row
@@ -204,27 +206,32 @@ class _WriteChunk(beam.DoFn):
                     counts.take(found)
                     shards.quarantine(found.to_json())
                 else:
-                    split, example = found
-                    counts.write(split)
-                    shards.example(split, example)
+                    row, example = found
+                    counts.write(row.split)
+                    shards.example(row.split, example)
+                    hashes += (
+                        (key, digest, row.split, row.id)
+                        for key, digest in media_digests(self._config, row.values)
+                    )
         result = {
             "counts": dataclasses.asdict(counts),
             "files": shards.names,
             "quarantine": shards.quarantine_name,
+            "hashes": hashes,
         }
         write_result(self._working, first, result)
 
     def _read(
         self, number: int, cells: Any, is_duplicate: bool
-    ) -> Quarantined | tuple[str, bytes]:
-        """A row's split and example, or why there is none."""
+    ) -> Quarantined | tuple[Row, bytes]:
+        """A row and its example, or why there is none."""
         if is_duplicate and not isinstance(cells, BadRow):
             return duplicate(number, cells, self._config)
         found = read_row(number, cells, self._config, self._manifest.base, self._plan)
         if isinstance(found, Quarantined):
             return found
         try:
-            return found.split, to_example(found)
+            return found, to_example(found)
         except Exception as error:  # More bytes than a tf.Example holds.
             text = f"cannot be stored ({type(error).__name__}: {str(error)[:200]})."
             return Quarantined(number, found.id, "unreadable_row", "", text)

@@ -21,8 +21,10 @@ from tfx.types.standard_artifacts import Model, ModelBlessing
 
 from pipeline.code_version import code_version
 from pipeline.comparison import PREFIX, variants
+from pipeline.duplicate_check import DuplicateCheck
 from pipeline.evaluation import eval_config
 from pipeline.example_gen import ManifestExampleGen
+from pipeline.integrity.rows import MAX_ROWS
 from pipeline.resolver import BlessedBefore
 from pipeline.scan import Scan
 from pipeline.views import (
@@ -131,8 +133,17 @@ def create_pipeline(
         ),
         custom_config=None if push_again is None else {"again": push_again},
     )
+    looked: list[Any] = []
+    level = config.data.integrity.duplicates
+    if level != "off" and scanned.rows > MAX_ROWS:  # else all were compared before
+        duplicates = DuplicateCheck(
+            examples=examples, config=ingestion_view(config), level=level
+        )
+        for one in (transform, *trainers):
+            one.add_upstream_node(duplicates)
+        looked.append(duplicates)
     components: list[Any] = [
-        example_gen, statistics, schema, validator, transform, *trainers, baseline,
+        example_gen, *looked, statistics, schema, validator, transform, *trainers, baseline,
         evaluator, pusher,
     ]  # fmt: skip
     root = os.path.join(output, "tfx")

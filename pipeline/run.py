@@ -14,7 +14,7 @@ from rich.console import Console
 
 from pipeline.check import check_config
 from pipeline.check_heads import abstention_problems
-from pipeline.integrity.findings import checked
+from pipeline.integrity.findings import checked, ingested
 from pipeline.outputs import appearing, held, writable_folder
 from pipeline.scan import scan
 from pipeline.show import show_findings
@@ -95,6 +95,7 @@ def _run(
         seconds["Pusher"] = repeated["Pusher"]
         cached = {**result.cached, "Pusher": False}
         result = dataclasses.replace(latest_run(metadata, config.name), cached=cached)
+    findings += ingested(config, scanned, result.examples)
     counts = result.counts()
     report = judged(config, result, Path(output), console)
     against = report["against_constant"]

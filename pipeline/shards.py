@@ -8,6 +8,9 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.integrity.media_hashes import FILE as DUPLICATES
+from pipeline.integrity.media_hashes import MediaHashes
+from pipeline.integrity.media_hashes import to_json as duplicates_json
 from pipeline.quarantine import Counts, counts_from
 from serving import file_changes, files
 from trainer.features import split_key
@@ -61,9 +64,15 @@ class ShardWriter:
 
 def commit(working: str, output: str) -> Counts:
     """Moves what the workers reported to its place; returns all counts."""
-    results = []
+    results, hashes = [], MediaHashes()
     for name in files.matching(working, f"{RESULT}.*"):
-        results.append(json.loads(files.read(name, _MAX_RESULT_BYTES)))
+        result = json.loads(files.read(name, _MAX_RESULT_BYTES))
+        for one in result.pop("hashes"):
+            hashes.add(*one)
+        results.append(result)
+    twins = duplicates_json(hashes.twins())
+    hashes.close()
+    file_changes.write(posixpath.join(output, DUPLICATES), twins.encode())
     results.sort(key=lambda result: int(result["first"]))
     counts = Counts()
     moves: dict[str, list[str]] = {}
@@ -130,5 +139,5 @@ def copy_report(output: str, report_dir: str) -> None:
 
 def clear(output: str) -> None:
     """Removes what an earlier, perhaps killed, run left in the same place."""
-    for path in files.matching(output, rf"Split-.*|quarantine|counts\.json|{WORKING}"):
+    for path in files.matching(output, rf"Split-.*|quarantine|.*\.json|{WORKING}"):
         file_changes.remove(path)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.integrity.duplicates import shared
+from pipeline.integrity.duplicates import alike
+from pipeline.integrity.media_hashes import in_two_splits, judging_order
 from pipeline.integrity.rows import Seen
 from pipeline.scan import Scan
 from trainer.config import Config
@@ -14,30 +15,30 @@ from trainer.features import features
 
 
 def duplicates(config: Config, seen: Seen, scanned: Scan) -> Iterator[tuple[bool, str]]:
-    """Media of one split that are, or look like, media of another."""
-    splits = list(dict.fromkeys(seen.splits))
+    """Media of one split that are, or look like, media of another.
+
+    Files are compared bytewise where those of all rows are known, pictures by their
+    looks among the rows that were looked at.
+    """
+    same = {(t.feature, t.split, t.other): t for t in seen.twins or ()}
+    names = {*seen.splits, *(name for _, *pair in same for name in pair)}
+    splits = sorted(names, key=lambda name: judging_order(config, name))
     at = {name: np.array([s == name for s in seen.splits]) for name in splits}
-    order = [config.data.split.train, config.data.split.selection]
-    splits.sort(key=lambda name: order.index(name) if name in order else 2)
     pictures = {f.key for f in features(config) if f.kind == "image"}
     for key, hashes in seen.hashes.items():
         for i, other in enumerate(splits):
             for one in splits[i + 1 :]:
-                vectors = seen.vectors[key] if key in pictures else None
-                found = shared(hashes, vectors, at[one], at[other])
-                if found.example is None:
+                twins = same.get((key, one, other))
+                near = []
+                if key in pictures:
+                    near = alike(hashes, seen.vectors[key], at[one], at[other])
+                if twins is None and not near:
                     continue
-                parts = []
-                if found.same:
-                    parts.append(f"{found.same} files are also in {other!r}")
-                if found.near:
-                    parts.append(f"{found.near} look like a picture of {other!r}")
-                ids = " and ".join(repr(seen.ids[place]) for place in found.example)
-                yield (
-                    True,
-                    f"{key}: in split {one!r}, {' and '.join(parts)} (rows {ids}): what"
-                    " judges or selects has been seen in training.",
-                )
+                ids = twins.ids if twins else tuple(seen.ids[i] for i in near[0])
+                parts = [f"{twins.rows} files are also in {other!r}"] if twins else []
+                if near:
+                    parts.append(f"{len(near)} look like a picture of {other!r}")
+                yield True, in_two_splits(key, one, " and ".join(parts), ids)
 
 
 def groups(config: Config, seen: Seen, scanned: Scan) -> Iterator[tuple[bool, str]]:

@@ -1,9 +1,8 @@
-"""The same picture or sound in two splits: what judges has then been learned."""
+"""Pictures in two splits that look alike: what judges has then been learned."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,46 +15,25 @@ _NEAR_COLOURS = 0.04
 _SAMPLE, _BLOCK = 1000, 512
 
 
-@dataclass(frozen=True)
-class Shared:
-    """Media that lie in two splits.
-
-    Attributes:
-        same: files of the first split whose bytes are in the second too.
-        near: pictures of the first split that look like one of the second, not bytewise
-            the same.
-        example: places of the first such pair; None where there is none.
-    """
-
-    same: int
-    near: int
-    example: tuple[int, int] | None
-
-
-def shared(
+def alike(
     hashes: Sequence[bytes | None],
-    thumbnails: Sequence[np.ndarray | None] | None,
+    thumbnails: Sequence[np.ndarray | None],
     one: np.ndarray,
     other: np.ndarray,
-) -> Shared:
-    """Compares the media of two splits.
+) -> list[tuple[int, int]]:
+    """Pictures of one split that look like one of another, not bytewise the same.
 
     Args:
         hashes: [rows], of the files.
-        thumbnails: [rows], of `descriptors.picture`; None = only bytes are compared.
+        thumbnails: [rows], of `descriptors.picture`.
         one, other: bool [rows], the two splits.
+
+    Returns:
+        Places of such pairs, the first split's first.
     """
-    place = {hashes[i]: i for i in np.flatnonzero(other) if hashes[i] is not None}
-    twins = [(i, place[hashes[i]]) for i in np.flatnonzero(one) if hashes[i] in place]
-    near: list[tuple[int, int]] = []
-    if thumbnails is not None:
-        known = {i for i, _ in twins}
-        mine = [i for i in np.flatnonzero(one) if i not in known]
-        near = _near(thumbnails, mine, list(np.flatnonzero(other)))
-    first = next(iter([*twins, *near]), None)
-    return Shared(
-        len(twins), len(near), None if first is None else (int(first[0]), int(first[1]))
-    )
+    known = {hashes[i] for i in np.flatnonzero(other)} - {None}
+    mine = [int(i) for i in np.flatnonzero(one) if hashes[i] not in known]
+    return _near(thumbnails, mine, [int(i) for i in np.flatnonzero(other)])
 
 
 def _near(

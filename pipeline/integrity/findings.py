@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from pipeline.code_version import code_version
 from pipeline.integrity.check_labels import confounders, leaks
 from pipeline.integrity.check_pairs import pairs
 from pipeline.integrity.check_splits import duplicates, groups
-from pipeline.integrity.rows import Seen, look
+from pipeline.integrity.media_hashes import FILE, from_json, told
+from pipeline.integrity.rows import MAX_ROWS, Seen, look
 from pipeline.scan import Scan
 from pipeline.views import ingestion_view
+from serving.files import open_binary
 from trainer.config import Config, UserError
 from trainer.features import features
 from trainer.schema import plain
@@ -78,6 +81,21 @@ def _naming(config: Config, text: str) -> str:
         if begin and feature.column != feature.key:
             return f"{begin[0]} (column {feature.column!r}){text[begin.end() :]}"
     return text
+
+
+def ingested(config: Config, scanned: Scan, examples: str) -> list[Finding]:
+    """What ingestion found among all rows, where `checked` has looked at some only.
+
+    Args:
+        examples: folder of the examples.
+    """
+    level = config.data.integrity.duplicates
+    if level == "off" or scanned.rows <= MAX_ROWS:
+        return []
+    with open_binary(os.path.join(examples, FILE)) as file:
+        twins = from_json(file.read().decode("utf-8"))
+    texts = (_naming(config, text) for text in told(config, twins))
+    return [Finding("duplicates", level, text) for text in texts]
 
 
 def checked(

@@ -16,6 +16,7 @@ import numpy as np
 from pipeline.cell_text import text_of
 from pipeline.content_memo import ContentMemo
 from pipeline.integrity import descriptors
+from pipeline.integrity.media_hashes import MediaHashes, Twins, media_digests
 from pipeline.manifest import BadRow, Manifest, needed_columns
 from pipeline.quarantine import Counts, QuarantineError, too_many
 from pipeline.rows import Row, read_row
@@ -53,6 +54,7 @@ class Seen:
         vectors: media feature -> its descriptor; None where absent.
         facts: what is known of a value but is not the value ("note: characters").
         cells: manifest column that is neither input nor label -> its text.
+        twins: files in two splits, among all rows; None where not all were hashed.
         rows: of the manifest, looked at or not.
     """
 
@@ -65,6 +67,7 @@ class Seen:
     vectors: dict[str, list[np.ndarray | None]] = field(default_factory=dict)
     facts: dict[str, list[Value]] = field(default_factory=dict)
     cells: dict[str, list[str]] = field(default_factory=dict)
+    twins: list[Twins] | None = None
     rows: int = 0
 
     def __len__(self) -> int:
@@ -76,14 +79,17 @@ class Collector:
 
     Args:
         scanned: the manifest's scan.
-        max_rows: how many rows are looked at, about.
+        max_rows: how many rows are looked at, about; None = MAX_ROWS.
     """
 
-    def __init__(self, config: Config, scanned: Scan, max_rows: int = MAX_ROWS) -> None:
+    def __init__(
+        self, config: Config, scanned: Scan, max_rows: int | None = None
+    ) -> None:
         self.config, self.scanned = config, scanned
-        self.share = min(1.0, max_rows / max(1, scanned.rows))
+        self.share = min(1.0, (max_rows or MAX_ROWS) / max(1, scanned.rows))
         self.seen = Seen(rows=scanned.rows)
         self._numbers: list[int] = []
+        self._hashes = MediaHashes()
         for head in config.heads:
             self.seen.labels[head.name] = []
         for feature in features(config):
@@ -97,8 +103,13 @@ class Collector:
         """Whether a row is among those that are looked at."""
         return self.share >= 1 or share("integrity", row_id) < self.share
 
+    def hash(self, row: Row) -> None:
+        """Takes in what a usable row's files are, bytewise."""
+        for key, digest in media_digests(self.config, row.values):
+            self._hashes.add(key, digest, row.split, row.id)
+
     def take(self, row: Row) -> None:
-        """Takes a usable row in."""
+        """Takes in a usable row that is wanted."""
         seen, before = self.seen, len(self.seen)
         seen.ids.append(row.id)
         seen.splits.append(row.split)
@@ -127,8 +138,14 @@ class Collector:
             if name not in found:
                 column.append(None)
 
-    def finish(self, manifest: str) -> Seen:
-        """Reads the other columns of the rows that were taken, and their groups."""
+    def finish(self, manifest: str, all_hashed: bool) -> Seen:
+        """Reads the other columns of the rows that were taken, and their groups.
+
+        Args:
+            all_hashed: whether every usable row went through `hash`.
+        """
+        self.seen.twins = self._hashes.twins() if all_hashed else None
+        self._hashes.close()
         wanted = set(self._numbers)
         used = {f.column for f in features(self.config)}
         used |= {label.column for label in labels_of(self.config)}
@@ -205,9 +222,10 @@ def look(config: Config, manifest: str, scanned: Scan) -> Seen:
             continue
         row = read_row(number, cells, config, source.base, scanned.plan)
         if isinstance(row, Row):
+            collector.hash(row)
             collector.take(row)
         else:
             counts.take(row)
     if not len(collector.seen) and (message := too_many(manifest, counts, allowed)):
         raise QuarantineError(message, counts)
-    return collector.finish(manifest)
+    return collector.finish(manifest, all_hashed=collector.share >= 1)

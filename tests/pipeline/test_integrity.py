@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipeline.check import Report, check
 from pipeline.integrity.findings import IntegrityError, checked, find
+from pipeline.integrity.media_hashes import Twins
 from pipeline.integrity.rows import Collector, look
 from pipeline.manifest import ManifestError
 from pipeline.scan import scan
@@ -215,7 +216,8 @@ def test_what_is_off_is_not_looked_for(tmp_path: Path) -> None:
     one = config()
     scanned = scan(one, path)
     seen = look(one, path, scanned)
-    seen.hashes["photo"][550] = seen.hashes["photo"][7]
+    assert seen.twins == []
+    seen.twins = [Twins("photo", "eval", "train", 1, ("r550", "r7"))]
     seen.cells["name"] = [WORDS[str(x[0])][0] for x in seen.labels["label"]]
     seen.values["age"] = [5.0] * ROWS
     kinds = {f.kind for f in find(one, seen, scanned)}

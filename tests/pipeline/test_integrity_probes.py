@@ -1,5 +1,6 @@
 """The probes of the data, on numbers made for them."""
 
+import hashlib
 import math
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 from PIL import Image
 
 from pipeline.integrity import descriptors
-from pipeline.integrity.duplicates import shared
+from pipeline.integrity.duplicates import alike
+from pipeline.integrity.media_hashes import MediaHashes, Twins
 from pipeline.integrity.pairs import Match, match
 from pipeline.integrity.predictor import area, bins, strength, told, wanted
 from tests.pipeline.samples import wav
@@ -173,12 +175,18 @@ def test_the_same_file_and_the_same_picture_are_found_in_two_splits() -> None:
     files += [files[3], again, encoded(smooth(drawn(41)[40]), "PNG")]
     thumbnails = [descriptors.picture(data) for data in files]
     train = np.arange(43) < 40
-    found = shared(files, thumbnails, ~train, train)
-    assert (found.same, found.near) == (1, 1)
-    assert found.example == (40, 3)
-    assert shared(files, None, ~train, train).near == 0
+    # The file itself is no picture that looks like it: it is counted bytewise.
+    assert alike(files, thumbnails, ~train, train) == [(41, 5)]
+    hashes = MediaHashes()
+    for i, data in enumerate(files):
+        digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+        hashes.add("photo", digest, "train" if train[i] else "eval", f"r{i}")
+    assert hashes.twins() == [
+        Twins("photo", "eval", "train", 1, ("r40", "r3")),
+        Twins("photo", "train", "eval", 1, ("r3", "r40")),
+    ]
     brighter = [*thumbnails[:41], thumbnails[41] + 0.1, thumbnails[42]]
-    assert shared(files, brighter, ~train, train).near == 0
+    assert alike(files, brighter, ~train, train) == []
 
 
 def test_pictures_of_few_kinds_are_no_duplicates() -> None:
@@ -191,13 +199,12 @@ def test_pictures_of_few_kinds_are_no_duplicates() -> None:
     ]
     train = np.arange(600) < 500
     hashes = [bytes([i // 256, i % 256]) for i in range(600)]
-    assert shared(hashes, rows, ~train, train).near == 0
+    assert alike(hashes, rows, ~train, train) == []
 
 
 def test_absent_and_flat_media_are_passed_over() -> None:
     flat = np.ones(262, np.float32)
-    found = shared([None, None], [flat, None], *np.eye(2, dtype=bool))
-    assert (found.same, found.near, found.example) == (0, 0, None)
+    assert alike([None, None], [flat, None], *np.eye(2, dtype=bool)) == []
 
 
 def test_descriptors_see_a_picture_as_a_viewer_does() -> None:
