@@ -28,6 +28,7 @@ from pipeline.manifest import (
     lacking_columns,
     needed_columns,
 )
+from pipeline.parted_groups import PartedGroups
 from pipeline.scan_store import digest, id_store
 from pipeline.split_plan import SplitPlan
 from pipeline.split_units import SplitUnits
@@ -182,7 +183,7 @@ class _Pass:
         self._chunk_rows = _FIRST_CHUNK_ROWS
         self._named: Counter[str] = Counter()
         self._files = hashlib.sha256()
-        self._parted: list[str] = []
+        self._groups = PartedGroups(store)
         self.keys: set[str] = set()
         self._readable = False
         self._next_chunk = 1
@@ -262,20 +263,8 @@ class _Pass:
         if name == split.train and split.selection_fraction > 0:
             # Whether rows move to selection is known only once all splits are.
             self._units.take(row_id, cells)
-        group = group_of(split, row_id, cells)
-        if group.startswith("group:") and self._config.data.integrity.groups != "off":
-            self._check_group(group, name)
-
-    def _check_group(self, group: str, split: str) -> None:
-        key = digest(group)
-        self._store.execute("INSERT OR IGNORE INTO groups VALUES (?, ?)", (key, split))
-        query = "SELECT split FROM groups WHERE id = ?"
-        (first,) = self._store.execute(query, (key,)).fetchone()
-        if first != split and len(self._parted) < 5:
-            name = group.removeprefix("group:")
-            text = f"{name!r} is in {first} and {split}"
-            if text not in self._parted:
-                self._parted.append(text)
+        if self._config.data.integrity.groups != "off":
+            self._groups.take(group_of(split, row_id, cells), name)
 
     def _plan(self, named: tuple[str, ...]) -> SplitPlan:
         """Plans the splits, and counts the rows that were parted."""
@@ -295,14 +284,9 @@ class _Pass:
     def result(self) -> Scan:
         """What was found, once all rows are in."""
         split, found = self._config.data.split, self._found
-        found.parted = tuple(self._parted)
-        if self._parted and self._config.data.integrity.groups == "error":
-            raise ManifestError(
-                f"{self._source.path}: groups of column {split.group_by!r} lie in two"
-                f" splits: {'; '.join(self._parted)}. Correct column {split.column!r},"
-                " or set data.split.column to null to split by group, or"
-                " data.integrity.groups to warn."
-            )
+        found.parted = tuple(self._groups.parted)
+        if found.parted and self._config.data.integrity.groups == "error":
+            raise ManifestError(self._groups.refusal(self._source.path, split))
         if split.column is not None:
             found.manifest_splits = tuple(sorted(self._named))
         found.plan = self._plan(found.manifest_splits)
