@@ -40,8 +40,8 @@ def are_subsets(inputs: Mapping[str, Array]) -> bool:
         column = np.reshape(array, -1)
         there = column != b"" if column.dtype == object else ~np.isnan(column)
         there = np.asarray(there, bool)
-        present = column[there]
-        if len(present) and not (present == present[0]).all():
+        present = column[there].tolist()  # NumPy drops zeros at the end of bytes
+        if any(one != present[0] for one in present):
             return False
         shown.append(there)
     if not shown or len({len(one) for one in shown}) != 1:

@@ -95,7 +95,7 @@ def test_every_row_is_written_or_set_aside(tmp_path: Path) -> None:
         "reasons": REASONS, "splits": counts.splits,
     }  # fmt: skip
     assert sorted(os.listdir(output)) == sorted(
-        ["Split-selection", TEST, TRAIN, "counts.json", "quarantine"]
+        ["Split-selection", TEST, TRAIN, "counts.json", "duplicates.json", "quarantine"]
     )
     assert os.listdir(output / TEST) == ["data_tfrecord-00000-of-00001.gz"]
     assert ids(output / TEST) == [f"good-{i}" for i in range(0, 40, 4)]

@@ -35,7 +35,6 @@ class Served:
     def __init__(self, base: Path, logs: Path) -> None:
         self.metrics, self.folder = PrometheusMetrics(), logs
         self.log = RequestLogs()
-        self.log.configure({"clinic": logging_config(str(logs / "c"), 1.0)})
         self.server = ModelServer(
             str(base), "clinic", metrics=self.metrics, request_logs=self.log
         )
@@ -67,6 +66,8 @@ def served(clinic_path: Path, tmp_path: Path) -> Iterator[Served]:
     (tmp_path / "logs").mkdir()
     one = Served(base, tmp_path / "logs")
     with one.server:
+        # What the server's own config says of logs was applied when it started.
+        one.log.configure({"clinic": logging_config(str(one.folder / "c"), 1.0)})
         yield one
 
 
@@ -126,6 +127,8 @@ NAN = float("nan")
         ({"a": strings(b"", b"x", b"", b"x"), "n": floats(NAN, NAN, 3, 3)}, True),
         ({"a": strings(b"x", b""), "n": floats(0, 0)}, True),
         ({"a": strings(b"")}, True),
+        ({"a": strings(b"x\0", b"")}, True),
+        ({"a": strings(b"x\0", b"x", b"")}, False),
         ({"a": strings(b"x")}, False),
         ({"a": strings(b"x", b"x")}, False),
         ({"a": strings(b"x", b"y")}, False),
