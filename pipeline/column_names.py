@@ -141,6 +141,12 @@ def ends_as_id(name: str) -> bool:
     )  # fmt: skip
 
 
+def speaks_of(name: str, other: str) -> bool:
+    """Whether one name holds all words of another: `dx_type` speaks of `dx`."""
+    of = set(words(other))
+    return len(flat(other)) > 1 and name != other and of <= set(words(name))
+
+
 def is_afterwards(name: str) -> bool:
     """Whether the name says that it is known only once the answer is."""
     before = any(word in ("pre", "before", "baseline", "prior") for word in words(name))

@@ -9,6 +9,7 @@ from pipeline.cell_forms import is_time, number_of
 from pipeline.column_kind import column_kind
 from pipeline.column_label import NoLabel, find_label
 from pipeline.column_media import Media, find_media, names_a_file
+from pipeline.column_names import speaks_of
 from pipeline.column_roles import find_group, find_id, find_split
 from pipeline.integrity.columns import Leaks, find_leaks
 from pipeline.manifest import ManifestError
@@ -128,6 +129,14 @@ class Draft:
             kind, why = column_kind(self.found.columns[name], self.found)
             if name in groups:
                 kind, why = "", groups[name]
+            if kind and speaks_of(name, self.label.column):
+                kind, why = (
+                    "",
+                    (
+                        f"by its name it speaks of the label, {self.label.column!r}; add it if"
+                        " it is known before the label is"
+                    ),
+                )
             if kind and name in leaks.decide:
                 kind, why = "", f"decides the label ({leaks.decide[name]}): a leak"
             share = leaks.spell.get(name, 0.0)

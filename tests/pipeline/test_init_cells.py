@@ -85,6 +85,12 @@ def test_cells_that_are_no_words_leave_their_column_out(
         ("预后", "by its name known only", lambda i: "好差"[i % 3 == 0]),
         ("predicted_score", "by its name known only", lambda i: i / 7),
         ("annotator", "by its name known only", lambda i: f"Dr {i % 3}"),
+        (
+            "label_source",
+            "by its name it speaks of the label",
+            lambda i: "ab"[i % 3 == 0],
+        ),
+        ("LabelType", "by its name it speaks of the label", lambda i: "ab"[i % 3 == 0]),
         ("source_url", "tells where a row came from", lambda i: f"x{i % 3}"),
         ("ScannerModel", "tells where a row came from", lambda i: f"x{i % 3}"),
         ("来源", "tells where a row came from", lambda i: "甲乙"[i % 3 == 0]),
