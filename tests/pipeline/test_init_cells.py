@@ -86,7 +86,7 @@ def test_cells_that_are_no_words_leave_their_column_out(
         ("predicted_score", "by its name known only", lambda i: i / 7),
         ("annotator", "by its name known only", lambda i: f"Dr {i % 3}"),
         (
-            "label_source",
+            "label_kind",
             "by its name it speaks of the label",
             lambda i: "ab"[i % 3 == 0],
         ),
