@@ -74,7 +74,10 @@ class MediaHashes:
             " ON a.feature = b.feature AND a.digest = b.digest AND a.split != b.split"
             " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
         )
-        return [Twins(*one[:4], ids=(one[4], one[5])) for one in found]
+        return [
+            Twins(feature, split, other, rows, (mine, theirs))
+            for feature, split, other, rows, mine, theirs in found
+        ]
 
     def close(self) -> None:
         """Drops the database."""

@@ -96,7 +96,7 @@ def test_classes_of_one_and_two_rows_teach(tmp_path: Path) -> None:
 def test_groups_stay_whole_and_classes_have_their_share(tmp_path: Path) -> None:
     """Patients of one to five rows and one class each, and of several classes."""
     random = np.random.default_rng(3)
-    made = []
+    made: list[dict[str, Any]] = []
     for who in range(400):
         one = CLASSES[who % 3]
         for _ in range(int(random.integers(1, 6))):
@@ -111,10 +111,11 @@ def test_groups_stay_whole_and_classes_have_their_share(tmp_path: Path) -> None:
         of_group[row["who"]].add(found[str(row["id"])])
     assert {len(one) for one in of_group.values()} == {1}
     for name in CLASSES[:3]:
-        one = counts(found, [r for r in made if int(r["who"][1:]) % 8 != 7])[name]
+        pure = [row for row in made if int(row["who"][1:]) % 8 != 7]
+        parts = counts(found, pure)[name]
         # Half a largest group of five rows, and the twentieth part of the share.
-        assert one["eval"] == pytest.approx(
-            0.2 * one.total(), abs=2.5 + 0.01 * one.total()
+        assert parts["eval"] == pytest.approx(
+            0.2 * parts.total(), abs=2.5 + 0.01 * parts.total()
         )
 
 
