@@ -13,7 +13,10 @@ from pipeline.profile import Column, Profile
 from serving import media
 
 _IMAGES = {"png", "jpg", "jpeg", "bmp", "gif", "webp", "tif", "tiff", "dcm", "dicom"}
-_SOUNDS = {"wav", "flac", "mp3", "ogg", "oga", "opus", "m4a", "aiff"}
+_SOUNDS = {
+    "wav", "bwf", "w64", "rf64", "flac", "mp3", "ogg", "oga", "opus", "m4a", "aiff",
+    "aif", "aifc", "au", "snd", "caf", "sph",
+}  # fmt: skip
 _PROBES = 24
 
 

@@ -56,7 +56,7 @@ def rows(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
 
 
 class Manifest:
-    """A manifest on disk or behind a URL that tf.io.gfile opens.
+    """A manifest on disk or behind a URL that `serving/files.py` opens.
 
     Attributes:
       columns: Their names; None for JSON lines, where each row brings its own keys.

@@ -11,7 +11,7 @@ from serving import s3_files
 from tests import object_stores
 from tests.object_stores import STORES, Store
 from tests.pipeline.samples import png, write_csv
-from trainer.config import from_mapping
+from trainer.config import UserError, from_mapping
 
 CONFIG = from_mapping(
     {
@@ -86,3 +86,15 @@ def test_a_large_manifest_is_read_right(store: Store) -> None:
     found = [one["text"] for one in cells if isinstance(one, dict)]
     assert found == [row.partition(",")[2] for row in rows]
     assert len("\n".join(rows)) > 2_000_000
+
+
+def test_a_store_that_does_not_answer_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in object_stores.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("S3_ENDPOINT", "http://127.0.0.1:1")
+    s3_files._held.clear()
+    with pytest.raises(UserError, match=r"^s3://bucket/m\.csv: cannot be read: "):
+        Manifest("s3://bucket/m.csv")
+    s3_files._held.clear()
