@@ -63,7 +63,8 @@ class AgainstConstant:
         head, metric: the head's main metric is what is compared.
         higher: whether a higher metric is better.
         words: what the constant answer is, such as "the most frequent class".
-        examples: rows that have a share in the metric.
+        examples: how many have a share in the metric.
+        scored: what they are: rows or, of a ranking, lists.
         model, constant: the metric of each.
         gain: by how much the model is better; below 0 = worse.
     """
@@ -73,6 +74,7 @@ class AgainstConstant:
     higher: bool
     words: str
     examples: int
+    scored: str
     model: Estimate
     constant: Estimate
     gain: Estimate
@@ -86,20 +88,19 @@ class AgainstConstant:
     @property
     def says(self) -> str:
         """One sentence, which begins with the verdict where that is bad."""
-        model, constant, gain = self.model, self.constant, self.gain
-        word = {"better": "better", "worse": "worse", "not better": "not better"}
-        loud = {"better": "", "not better": "NOT BETTER THAN THE CONSTANT ANSWER: "}
-        said = (
-            f"{loud.get(self.verdict, 'WORSE THAN THE CONSTANT ANSWER: ')}"
-            f"{self.head}: {self.metric} {model.value:.4f} is"
-            f" {word[self.verdict]} than the {constant.value:.4f} of {self.words}"
-            f" on the same {self.examples:,} rows ("
-        )
-        if gain.units < MIN_UNITS:
-            return f"{said}exact test on {gain.units} independent rows or groups: p = {gain.p:.2g})"
+        loud = "" if self.verdict == "better" else self.verdict.upper()
+        told = f"{LEVEL:.0%} interval of the gain {self.gain.low:+.4f} to"
+        told += f" {self.gain.high:+.4f}"
+        if self.gain.units < MIN_UNITS:
+            told = (
+                f"exact test on {self.gain.units} independent {self.scored} or groups"
+            )
+            told += f": p = {self.gain.p:.2g}"
         return (
-            f"{said}{LEVEL:.0%} interval of the gain {gain.low:+.4f} to"
-            f" {gain.high:+.4f})"
+            f"{loud and loud + ' THAN THE CONSTANT ANSWER: '}{self.head}: {self.metric}"
+            f" {self.model.value:.4f} is {self.verdict} than the"
+            f" {self.constant.value:.4f} of {self.words} on the same"
+            f" {self.examples:,} {self.scored} ({told})"
         )
 
     def plain(self) -> dict[str, Any]:
@@ -151,6 +152,7 @@ def against_constant(
         head.directions[metric],
         head.constant_in_words(metric),
         int(np.isfinite(scores).sum()),
+        head.scored,
         model,
         other,
         gain,

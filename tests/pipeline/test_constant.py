@@ -118,6 +118,7 @@ def test_lists_are_compared_with_equal_scores() -> None:
     # Of a list of two one order has NDCG 1, the other 1 / log2(3).
     assert got.constant.value == pytest.approx((1 + 0.63093) / 2, abs=1e-5)
     assert (got.verdict, got.gain.units) == ("worse", 30)
+    assert "of equal scores for all on the same 30 lists (95% interval" in got.says
 
 
 def test_pairs_are_compared_with_chance() -> None:

@@ -29,6 +29,8 @@ class Head(Named, ABC, Generic[H]):
     """Width of the logits, where the config alone tells it."""
     probabilities: ClassVar[bool] = False
     """Whether `H_scores` are probabilities of all classes: see `scores`."""
+    scored: ClassVar[str] = "rows"
+    """What `row_scores` has a number of."""
 
     def __init__(self, config: H) -> None:
         self.config = config

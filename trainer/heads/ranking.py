@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -35,6 +35,7 @@ class Ranking(Head[RankingHead]):
     """
 
     size = 1
+    scored: ClassVar[str] = "lists"
 
     def __init__(self, config: RankingHead) -> None:
         super().__init__(config)
