@@ -100,6 +100,11 @@ CONSTANTS: dict[tuple[str, str], tuple[str, float]] = {
     # -(4 log 2/3 + 2 log 1/3) / 6
     ("classification", "log_loss"): ("the classes' frequencies", 0.63651),
     ("classification", "accuracy"): ("the most frequent class", 4 / 6),
+    # Of two classes one is found always, the other never.
+    ("classification", "balanced_accuracy"): ("the same answer to all rows", 1 / 2),
+    ("ordinal", "macro_recall"): ("the same answer to all rows", 1 / 3),
+    # b and c, which some rows have: never found, never said in vain. a: said of all.
+    ("several", "balanced_accuracy"): ("the same answer to all rows", 1 / 2),
     ("regression", "mae"): ("the median", 10.5),
     ("regression", "rmse"): ("the mean", 21.28184),  # sqrt(sum (y - 12.5)^2 / 6)
     # Ranks 0 1 1 1 2 2: the median is mid, and three of them are one step off.

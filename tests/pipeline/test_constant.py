@@ -73,6 +73,21 @@ def test_a_class_against_the_most_frequent_one(
     assert got.plain()["says"] == got.says
 
 
+def test_where_one_class_is_rare_balanced_accuracy_tells_what_accuracy_hides() -> None:
+    """Always the frequent class but for half of the rare rows: 0.95 against 0.9."""
+    labels = [1 if i % 10 == 0 else 0 for i in range(400)]
+    said = np.array([1 if i % 20 == 0 else 0 for i in range(400)])
+    answers = {"kind_scores": np.eye(2)[said] * 0.6 + 0.2}
+    got = compared(KIND, labels, answers, "balanced_accuracy")
+    assert (got.model.value, got.constant.value) == (0.75, 0.5)
+    assert (got.verdict, got.words) == ("better", "the same answer to all rows")
+    # The rare class lost, three in a hundred of the other won: worse, though at 0.87.
+    said = np.array([1 if i % 30 == 1 else 0 for i in range(400)])
+    answers = {"kind_scores": np.eye(2)[said] * 0.6 + 0.2}
+    got = compared(KIND, labels, answers, "balanced_accuracy")
+    assert got.verdict == "worse"
+
+
 def test_few_rows_are_judged_exactly() -> None:
     got = compared(KIND, *right(1, rows=10, frequent=9))
     # a is right on 9 of 10, the model on 1: 8 rows for the constant, p = 2 / 2^8.

@@ -76,3 +76,26 @@ def mean_metrics(
         "macro_f1": scores,
     }
     return {name: float(np.mean(each)) for name, each in means.items() if each}
+
+
+def balanced_scores(
+    truth: np.ndarray, chosen: np.ndarray, *, several: bool
+) -> np.ndarray:
+    """float64 [rows] whose mean is `mean_metrics`' balanced_accuracy.
+
+    A row counts the more, the fewer rows there are of its class.
+
+    Args:
+        truth, chosen: bool [rows, classes].
+        several: whether any number of classes may apply to a row.
+    """
+    rows, known = len(truth), truth.sum(0)
+    if not several:
+        weights = rows / np.maximum(known, 1) / max((known > 0).sum(), 1)
+        return np.asarray((truth & chosen) @ weights)
+    told = (known > 0) & (known < rows)
+    if not told.any():
+        return np.full(rows, np.nan)
+    right, rest = (truth & chosen)[:, told], (~truth & ~chosen)[:, told]
+    each = right / known[told] + rest / (rows - known[told])
+    return np.asarray(each.mean(1) * rows / 2)

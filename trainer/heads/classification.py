@@ -14,6 +14,7 @@ from keras import ops
 from trainer.config import ClassificationHead
 from trainer.heads._class_metrics import (
     MEAN_DIRECTIONS,
+    balanced_scores,
     class_directions,
     class_metrics,
     mean_metrics,
@@ -187,18 +188,24 @@ class Classification(PointwiseHead[ClassificationHead]):
 
     @property
     def row_metrics(self) -> tuple[str, ...]:
-        return ("accuracy", "log_loss")
+        # The best constant answer to all classes' recalls of several is to name all.
+        alike = () if self.config.multi_label else ("macro_recall",)
+        return ("accuracy", "log_loss", "balanced_accuracy", *alike)
 
     def row_scores(
         self, labels: Labels, answers: dict[str, np.ndarray], metric: str | None = None
     ) -> np.ndarray:
         """1.0 where the class is right; multi-label: the share of right decisions.
 
-        Of log_loss -log p of the class; multi-label: the mean over the decisions.
+        Of log_loss -log p of the class; multi-label: the mean over the decisions. Of
+        balanced_accuracy, see `balanced_scores`.
         """
         truth, scores = np.asarray(labels), answers[f"{self.name}_scores"]
         if metric == "log_loss":
             return log_losses(scores, truth)
+        if metric in ("balanced_accuracy", "macro_recall"):
+            several = self.config.multi_label
+            return balanced_scores(*self._decided(labels, answers), several=several)
         if self.config.multi_label:
             right = (scores > _THRESHOLD) == (truth > _THRESHOLD)
             return np.asarray(right.mean(axis=-1), np.float64)
@@ -207,7 +214,10 @@ class Classification(PointwiseHead[ClassificationHead]):
     def constant_answers(
         self, labels: Labels, metric: str | None = None
     ) -> dict[str, np.ndarray]:
-        """The classes' frequencies: the best scores for accuracy and for the log loss."""
+        """The classes' frequencies: the best scores for accuracy and for the log loss.
+
+        For balanced_accuracy all constants are alike.
+        """
         truth = np.asarray(labels)
         if not self.config.multi_label:
             truth = np.eye(self.size)[truth]
@@ -217,6 +227,8 @@ class Classification(PointwiseHead[ClassificationHead]):
     def constant_in_words(self, metric: str) -> str:
         if metric == "log_loss":
             return "the classes' frequencies"
+        if metric in ("balanced_accuracy", "macro_recall"):
+            return "the same answer to all rows"
         if self.config.multi_label:
             return "the more frequent decision on each class"
         return "the most frequent class"

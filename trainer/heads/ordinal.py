@@ -14,6 +14,7 @@ from keras import ops
 from trainer.config import OrdinalHead
 from trainer.heads._class_metrics import (
     MEAN_DIRECTIONS,
+    balanced_scores,
     class_directions,
     class_metrics,
     mean_metrics,
@@ -191,17 +192,21 @@ class Ordinal(PointwiseHead[OrdinalHead]):
 
     @property
     def row_metrics(self) -> tuple[str, ...]:
-        return ("accuracy", "mae", "log_loss")
+        return ("accuracy", "mae", "log_loss", "balanced_accuracy", "macro_recall")
 
     def row_scores(
         self, labels: Labels, answers: dict[str, np.ndarray], metric: str | None = None
     ) -> np.ndarray:
-        """1.0 where the class is right; mae: the distance in ranks; log_loss: -log p."""
-        truth = np.asarray(labels)
+        """1.0 where the class is right; mae: the distance in ranks; log_loss: -log p.
+
+        Of balanced_accuracy, see `balanced_scores`.
+        """
         if metric == "log_loss":
-            return log_losses(answers[f"{self.name}_scores"], truth)
-        rank = {name: i for i, name in enumerate(self.config.classes)}
-        chosen = np.array([rank[name] for name in answers[self.name]])
+            return log_losses(answers[f"{self.name}_scores"], np.asarray(labels))
+        truth, chosen = self._ranks(labels, answers)
+        if metric in ("balanced_accuracy", "macro_recall"):
+            each = np.eye(len(self.config.classes), dtype=bool)
+            return balanced_scores(each[truth], each[chosen], several=False)
         if metric == "mae":
             return np.asarray(np.abs(chosen - truth), np.float64)
         return np.asarray(chosen == truth, np.float64)
@@ -221,7 +226,12 @@ class Ordinal(PointwiseHead[OrdinalHead]):
         }
 
     def constant_in_words(self, metric: str) -> str:
-        names = {"mae": "the median class", "log_loss": "the classes' frequencies"}
+        names = {
+            "mae": "the median class",
+            "log_loss": "the classes' frequencies",
+            "balanced_accuracy": "the same answer to all rows",
+            "macro_recall": "the same answer to all rows",
+        }
         return names.get(metric, "the most frequent class")
 
     def _ranks(
