@@ -7,13 +7,16 @@ like: of a class that 90 % of the rows have, 0.85 is a bad accuracy.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from pipeline.bootstrap import LEVEL, MIN_UNITS, Estimate, resample
 from trainer.heads import Head
+
+_ROUNDING = 1e-6
+"""Answers are float32: such a share of a metric may be lost by rounding, in all rows."""
 
 FEWEST = 6
 """Of five units alike, 2 of 2^5 choices of signs are as far from 0: p = 0.06."""
@@ -50,9 +53,13 @@ def paired(
         seed,
         of_mean=lambda mean: head.of_mean(metric, mean),
     )
-    gain = drawn.difference(0, 1)
-    better = gain if head.directions[metric] else gain.opposite()
-    return drawn.model(0), drawn.model(1), better
+    one, other, gain = drawn.model(0), drawn.model(1), drawn.difference(0, 1)
+    if abs(gain.value) <= _ROUNDING * max(abs(one.value), abs(other.value)):
+        gain = replace(
+            gain, value=0.0, low=min(gain.low, 0.0), high=max(gain.high, 0.0),
+            p=None if gain.p is None else 1.0,
+        )  # fmt: skip
+    return one, other, gain if head.directions[metric] else gain.opposite()
 
 
 @dataclass(frozen=True)

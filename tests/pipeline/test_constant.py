@@ -79,13 +79,23 @@ def test_where_one_class_is_rare_balanced_accuracy_tells_what_accuracy_hides() -
     said = np.array([1 if i % 20 == 0 else 0 for i in range(400)])
     answers = {"kind_scores": np.eye(2)[said] * 0.6 + 0.2}
     got = compared(KIND, labels, answers, "balanced_accuracy")
-    assert (got.model.value, got.constant.value) == (0.75, 0.5)
+    assert got.model.value == pytest.approx(0.75)
+    assert got.constant.value == pytest.approx(0.5)
     assert (got.verdict, got.words) == ("better", "the same answer to all rows")
     # The rare class lost, three in a hundred of the other won: worse, though at 0.87.
     said = np.array([1 if i % 30 == 1 else 0 for i in range(400)])
     answers = {"kind_scores": np.eye(2)[said] * 0.6 + 0.2}
     got = compared(KIND, labels, answers, "balanced_accuracy")
     assert got.verdict == "worse"
+
+
+@pytest.mark.parametrize("rows", [100, 10])
+def test_what_float32_rounds_off_is_no_difference(rows: int) -> None:
+    """The classes' frequencies themselves, as a model answers them."""
+    labels = [1 if i % 10 in (0, 1, 2) else 0 for i in range(rows)]
+    said = np.tile(np.array([0.7, 0.3], np.float32), (rows, 1))
+    got = compared(KIND, labels, {"kind_scores": said}, "log_loss")
+    assert (got.verdict, got.gain.value) == ("not better", 0.0)
 
 
 def test_few_rows_are_judged_exactly() -> None:
