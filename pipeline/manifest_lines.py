@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -94,14 +94,14 @@ class CsvRows:
         text = first.text
         if '"' not in text:
             try:
-                return self._fitted(next(csv.reader([text], **self._format))), ""
+                return self._fitted(next(self._reader([text]))), ""
             except csv.Error:
                 return BadRow(
                     "malformed_csv", "a carriage return stands inside a cell; quote it."
                 ), ""
         taken = [first]
         try:
-            cells = next(csv.reader(self._texts(taken), strict=True, **self._format))
+            cells = next(self._reader(self._texts(taken), strict=True))
         except csv.Error as error:
             return self._mended(taken, str(error)), ""
         cells = self._fitted(cells)
@@ -116,9 +116,10 @@ class CsvRows:
             return cells, f"{len(taken)} lines that look like rows of their own"
         return cells, ""
 
-    @property
-    def _format(self) -> dict[str, str]:
-        return {"delimiter": self._separator}
+    def _reader(
+        self, texts: Iterable[str], strict: bool = False
+    ) -> Iterator[list[str]]:
+        return csv.reader(texts, delimiter=self._separator, strict=strict)
 
     def _texts(self, taken: list[Line]) -> Iterator[str]:
         yield taken[0].text
@@ -139,7 +140,7 @@ class CsvRows:
             if len(bare) == self._count:
                 return bare
             # A quote inside a quoted cell that is not written twice.
-            loose = next(csv.reader([taken[0].text], **self._format))
+            loose = next(self._reader([taken[0].text]))
             fits = len(loose) == self._count and not error.startswith("unexpected end")
             return loose if fits else BadRow("malformed_csv", message)
         if not self._are_rows(taken[1:]):
@@ -165,7 +166,7 @@ class CsvRows:
         if self._is_bare_row(line):
             return True
         try:
-            cells = next(csv.reader([line.text], strict=True, **self._format), [])
+            cells = next(self._reader([line.text], strict=True), [])
         except csv.Error:
             return False
         return len(cells) == self._count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ MAX_VALUES = 1000
 # Enough to tell an identifier from a text; 8 bytes each and the set around them.
 _MAX_HASHES = 20000
 _SAMPLE_ROWS = 256
+_MEDIA_ROWS = 32
 _MAX_COLUMNS = 2000
 _MAX_CHARACTERS = 200
 
@@ -148,6 +150,21 @@ class Profile:
         return [text_of(c) for c in self.sampled(name) if not isinstance(c, bytes)]
 
 
+def _take_media(source: Manifest, found: Profile) -> None:
+    """Columns of bytes, by some rows: all rows would be all media."""
+    looked = 0
+    for record in itertools.islice(source.records(columns=source.blobs), _MEDIA_ROWS):
+        if isinstance(record.cells, BadRow):
+            continue
+        looked += 1
+        for name, cell in record.cells.items():
+            found.columns[name].take(cell)
+        found.sample.append(record.cells)
+    for column in (found.columns[name] for name in source.blobs):
+        column.filled = round(column.filled * found.rows / max(1, looked))
+        column.blobs = round(column.blobs * found.rows / max(1, looked))
+
+
 def profile(manifest: str) -> Profile:
     """Streams the manifest once; the sampled rows are spread over all of it."""
     source = Manifest(manifest)
@@ -156,7 +173,8 @@ def profile(manifest: str) -> Profile:
         found.columns[name] = Column(name)
     # Fixed, so that the same manifest gives the same config.
     choice = random.Random(0)
-    for record in source.records():
+    read = None if source.columns is None else set(source.columns) - source.blobs
+    for record in source.records(columns=read):
         if isinstance(record.cells, BadRow):
             found.bad += 1
             found.first_bad = found.first_bad or (
@@ -174,4 +192,6 @@ def profile(manifest: str) -> Profile:
             found.sample.append(record.cells)
         elif (place := choice.randrange(found.rows)) < _SAMPLE_ROWS:
             found.sample[place] = record.cells
+    if source.blobs:
+        _take_media(source, found)
     return found

@@ -83,7 +83,7 @@ def test_a_file_without_the_columns_or_rows_says_so(
     path = written(tmp_path / "m.parquet", columns)
     with pytest.raises(ManifestError, match="no column 'label'"):
         scan(config(), path)
-    full = {"id": [], "text": [], "label": []}
+    full: dict[str, list[str]] = {"id": [], "text": [], "label": []}
     path = written(tmp_path / "empty.parquet", full)
     with pytest.raises(ManifestError, match="the manifest has no rows"):
         scan(config(), path)
@@ -189,6 +189,23 @@ def test_a_scan_reads_no_media(tmp_path: Path, monkeypatch: Any, hugging: bool) 
     # It notices a change all the same.
     os.utime(path, (1, 1))
     assert scan(one, path).fingerprint != found.fingerprint
+
+
+@pytest.mark.parametrize("hugging", [True, False])
+def test_init_looks_at_some_media_only(
+    tmp_path: Path, monkeypatch: Any, hugging: bool
+) -> None:
+    from pipeline.profile import profile
+
+    path = media(tmp_path / "m.parquet", 2000, hugging)
+    counted = Counted(monkeypatch)
+    found = profile(path)
+    # Some batches of 8 MB, however many rows there are.
+    assert counted.bytes < 25_000_000 < 39_000_000 < os.path.getsize(path)
+    image = found.columns["image"]
+    assert (found.rows, image.filled, image.blobs) == (2000, 2000, 2000)
+    assert len(found.sampled("image")) == 32
+    assert found.columns["text"].filled == 2000
 
 
 def test_one_row_group_is_read_once_and_only_what_is_asked(
