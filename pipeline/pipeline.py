@@ -165,7 +165,12 @@ def beam_workers(config: Config) -> list[str]:
     count = config.data.beam_workers
     if count == 1:
         return []
-    return [f"--direct_num_workers={count}", "--direct_running_mode=multi_processing"]
+    return [
+        f"--direct_num_workers={count}",
+        "--direct_running_mode=multi_processing",
+        # The ops of saved graphs, which a new process does not know.
+        "--beam_plugin=tensorflow_text",
+    ]
 
 
 def _trainers(

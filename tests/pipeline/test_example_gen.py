@@ -263,7 +263,10 @@ def test_beam_workers_share_the_rows_and_give_the_same(tmp_path: Path) -> None:
     assert beam_workers(config()) == []
     chosen = config(data={"id": "id", "beam_workers": 2})
     argv = beam_workers(chosen)
-    assert argv == ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
+    assert argv == [
+        "--direct_num_workers=2", "--direct_running_mode=multi_processing",
+        "--beam_plugin=tensorflow_text",
+    ]  # fmt: skip
     manifest = parquet_manifest(tmp_path, 1500)
     run_ingest(config(), manifest, tmp_path / "one")
     counts = ingest(
