@@ -135,7 +135,8 @@ def full_scale(stored: npt.NDArray[Any], bits: int) -> Pixels:
     """RGB of `bits` stored bits on the full scale of 8 or 16."""
     dtype = np.uint16 if bits > 8 else np.uint8
     if bits in (8, 16):
-        return stored.astype(dtype)
+        whole: Pixels = stored.astype(dtype)
+        return whole
     full = 2 ** (16 if bits > 8 else 8) - 1
     scaled: Pixels = np.rint(stored.astype(np.float64) * full / (2**bits - 1)).astype(
         dtype

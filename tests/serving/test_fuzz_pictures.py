@@ -5,17 +5,20 @@ import struct
 import time
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serving import media, sequences
+from serving.graph_pictures import seen_orientation
 from serving.media import MediaError
 from tests.serving.fuzz_targets.settings import fuzz
-from tests.serving.picture_files import chunk, files
+from tests.serving.picture_files import chunk, encoded, exif, files, smooth
 from tests.serving.test_dicom_display import CUBIC, TWELVE, lut
 from tests.serving.test_dicom_syntaxes import LOSSLESS, PLAIN
 from tests.serving.test_media_dicom import build
+from tests.serving.test_media_viewers import seen
 from trainer.decoding import decode_rows, resize, to_channels
 from trainer.decoding_pictures import decode_picture
 
@@ -117,6 +120,39 @@ def test_edited_files_are_pictures_or_have_a_reason(drawn: st.DataObject) -> Non
     else:
         assert got in REASONS
     present(data)  # a caller may send it as it is, and is answered either way
+
+
+TURNS: dict[int, Any] = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
+"""What EXIF 2.3 says of each orientation: where the first row and column are shown."""
+
+
+@fuzz(150)
+@given(st.integers(0, 9), st.sampled_from("<>"), EDITS, st.booleans())
+def test_the_graph_turns_a_picture_as_the_rules_outside_of_it_say(
+    orientation: int, order: str, edits: list[Any], photo: bool
+) -> None:
+    block = edited(exif(orientation, order)[6:], edits)
+    if photo:
+        plain = encoded(smooth(), "JPEG")
+        segment = b"Exif\0\0" + block
+        head = b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment
+        data = plain[:2] + head + plain[2:]
+    else:
+        plain = encoded(smooth(), "PNG")
+        data = plain[:33] + chunk(b"eXIf", block) + plain[33:]
+    turn = seen_orientation(data)
+    np.testing.assert_array_equal(seen(data), TURNS[turn](seen(plain)))
+    if not edits and 1 <= orientation <= 8:
+        assert turn == orientation
 
 
 REASONS = {
