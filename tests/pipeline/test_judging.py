@@ -103,7 +103,7 @@ def test_the_confusion_matrix_has_true_classes_downwards() -> None:
 
 def test_each_class_is_judged_with_all_inputs() -> None:
     found = judge(config(), Model(), rows())["per_class"]
-    each = {"examples": 20, "precision": 0.9, "recall": 0.9}
+    each: dict[str, Any] = {"examples": 20, "precision": 0.9, "recall": 0.9}
     each["f1"] = pytest.approx(0.9)
     assert found == {"y": {"a": each, "b": each}}
     assert judge(config(), Model(), [])["per_class"] == {}
