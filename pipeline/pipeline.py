@@ -71,6 +71,8 @@ def create_pipeline(
     )
     examples = example_gen.outputs["examples"]
     statistics = StatisticsGen(examples=examples)
+    for one in (example_gen, statistics):
+        one.with_beam_pipeline_args(beam_workers(config))
     # Shapes are not inferred: any input may be absent from any row.
     schema = SchemaGen(
         statistics=statistics.outputs["statistics"], infer_feature_shape=False
@@ -156,21 +158,19 @@ def create_pipeline(
         ),
         components=components,
         enable_cache=True,
-        beam_pipeline_args=[*BEAM_ARGS, *beam_workers(config)],
+        beam_pipeline_args=list(BEAM_ARGS),
     )
 
 
 def beam_workers(config: Config) -> list[str]:
-    """Beam's arguments for `data.beam_workers`."""
+    """Beam's arguments for `data.beam_workers`.
+
+    For components that load no graph: Beam's processes do not know the ops of TF Text.
+    """
     count = config.data.beam_workers
     if count == 1:
         return []
-    return [
-        f"--direct_num_workers={count}",
-        "--direct_running_mode=multi_processing",
-        # The ops of saved graphs, which a new process does not know.
-        "--beam_plugin=tensorflow_text",
-    ]
+    return [f"--direct_num_workers={count}", "--direct_running_mode=multi_processing"]
 
 
 def _trainers(

@@ -263,10 +263,7 @@ def test_beam_workers_share_the_rows_and_give_the_same(tmp_path: Path) -> None:
     assert beam_workers(config()) == []
     chosen = config(data={"id": "id", "beam_workers": 2})
     argv = beam_workers(chosen)
-    assert argv == [
-        "--direct_num_workers=2", "--direct_running_mode=multi_processing",
-        "--beam_plugin=tensorflow_text",
-    ]  # fmt: skip
+    assert argv == ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
     manifest = parquet_manifest(tmp_path, 1500)
     run_ingest(config(), manifest, tmp_path / "one")
     counts = ingest(
