@@ -174,6 +174,7 @@ _SERVICE = _record(
         ),
     },
     environment=_TEXTS,
+    labels=_TEXTS,
     env_file=_list(_record("path", path=_TEXT, required={"type": "boolean"})),
     ports=_list({"type": "string", "pattern": r"^[0-9.]+:[0-9]+:[0-9]+$"}),
     volumes=_list(_MOUNT),
