@@ -69,6 +69,7 @@ setup(
         "requests>=2.31",
         "urllib3>=2,<3",
         "matplotlib>=3.8",
+        "fonttools>=4.40",
         "PyYAML>=6",
         "click>=8.1",
         "rich>=13",
