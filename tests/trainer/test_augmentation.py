@@ -40,6 +40,22 @@ def test_modality_dropout_is_off(rate: float, training: bool) -> None:
     np.testing.assert_array_equal(got, present)
 
 
+def test_modality_dropout_of_a_saved_model_draws_as_it_did() -> None:
+    present = tf.constant([[True, True, True]] * 200)
+    config = ModalityDropout(0.4, seed=7).get_config()
+    assert (config["rate"], config["seed"]) == (0.4, 7)
+    drawn = [
+        np.asarray(layer(present, training=True))
+        for layer in (
+            ModalityDropout(0.4, seed=7),
+            ModalityDropout.from_config(config),
+            ModalityDropout(0.4, seed=0),
+        )
+    ]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert (drawn[0] != drawn[2]).any()
+
+
 SPECIAL = (0, 2, 3)
 
 
