@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -61,11 +61,17 @@ def adapt(network: Network, stage: StageConfig) -> str:
     model = network.model
     heads = [v.path for layer in network.head_layers() for v in layer.variables]
     before = model.count_params()
+    check_patterns(model, "freeze", stage.freeze)
+    # Before the probe, which lets low-rank matrices learn beside what it holds.
+    held = {
+        v.path
+        for v in model.variables
+        if not v.trainable or any(re.search(one, v.path) for one in stage.freeze)
+    }
     if stage.linear_probe:
         hold(model, heads)
-    check_patterns(model, "freeze", stage.freeze)
     if stage.lora is not None:
-        adapted = enable_lora(model, stage.lora, network.head_layers())
+        adapted = enable_lora(model, stage.lora, network.head_layers(), held)
         hold(model, [*heads, *adapted])
     if stage.freeze:
         moving = [
@@ -86,12 +92,17 @@ def lora_layers(model: keras.Model) -> list[Any]:
 
 
 def enable_lora(
-    model: keras.Model, config: LoraConfig, heads: Sequence[keras.layers.Layer] = ()
+    model: keras.Model,
+    config: LoraConfig,
+    heads: Sequence[keras.layers.Layer] = (),
+    held: Collection[str] = (),
 ) -> list[str]:
     """Adds low-rank matrices to the layers whose weight's path matches.
 
     Args:
         heads: layers that learn as they are, and get none.
+        held: paths of weights that must stay as they are: the matrices are merged into
+            their weight at the end, which moves it.
 
     Returns:
         Paths of the matrices, which are what learns.
@@ -109,14 +120,15 @@ def enable_lora(
         if hasattr(layer, "enable_lora") and weight is not None:
             # A matrix with fewer rows or columns than the rank gains nothing by it.
             small = min(weight.shape[0], weight.shape[-1]) <= config.rank
-            if re.search(config.targets, weight.path) and not small:
+            wanted = re.search(config.targets, weight.path) and weight.path not in held
+            if wanted and not small:
                 layer.enable_lora(config.rank, lora_alpha=config.alpha)
     layers = lora_layers(model)
     if not layers:
         raise AdaptationError(
             f"lora.targets: {config.targets!r} is found in the path of no Dense,"
             f" EinsumDense or Embedding weight of more than {config.rank} rows and"
-            " columns below the heads."
+            " columns below the heads that is not frozen."
         )
     return [v.path for x in layers for v in x.variables if v.name in _LORA]
 

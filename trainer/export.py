@@ -31,6 +31,7 @@ from trainer.modalities import Resources, modalities
 from trainer.modalities.text import Text
 from trainer.preprocessing import input_spec, labels, preprocess, sparsify, stored_spec
 from trainer.transfer import VARIABLES_ASSET, variable_names
+from trainer.weight_names import STATISTICS_ASSET
 
 SIGNATURES = (
     "serving_default",
@@ -201,6 +202,8 @@ def export(
         file.write(to_yaml(config))
     with tf.io.gfile.GFile(os.path.join(directory, VARIABLES_ASSET), "w") as file:
         json.dump(variable_names(model), file)
+    with tf.io.gfile.GFile(os.path.join(directory, STATISTICS_ASSET), "w") as file:
+        json.dump(resources.statistics, file)
     with tf.io.gfile.GFile(os.path.join(directory, CALIBRATION_ASSET), "w") as file:
         file.write(to_json(calibration))
     _write_warmup(config, os.path.join(directory, WARMUP_ASSET))

@@ -6,6 +6,7 @@ answers, columns or inputs in another order, each weight must go to its own name
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from trainer.fusion import fusion
 from trainer.heads import HEADS
 from trainer.modalities import MODALITIES, Resources
 from trainer.modalities.base import UNKNOWN
+
+STATISTICS_ASSET = os.path.join("assets.extra", "polymodal_statistics.json")
+"""Regression head -> mean and standard deviation of the labels that a model learned."""
 
 Axes = Mapping[int, tuple[str, ...]]
 """Axis of a weight -> what its places stand for."""
@@ -46,7 +50,7 @@ def axes(config: Config, resources: Resources, path: str) -> Axes:
 
 @dataclass(frozen=True)
 class Base:
-    """An exported model, as far as names go."""
+    """An exported model, as far as names and units go."""
 
     config: Config
     resources: Resources
@@ -57,7 +61,7 @@ class Base:
 
 
 def read_base(path: str) -> Base | None:
-    """The names that an exported model carries; None of a `.keras` file."""
+    """The names and units that an exported model carries; None of a `.keras` file."""
     file = os.path.join(path, CONFIG_ASSET)
     if path.endswith(".keras") or not tf.io.gfile.exists(file):
         return None
@@ -77,8 +81,23 @@ def read_base(path: str) -> Base | None:
     sizes = {key: len(names) for key, names in known.items()}
     return Base(
         config,
-        Resources(categories=sizes, category_names=known, answers=answers),
+        Resources(
+            categories=sizes,
+            category_names=known,
+            answers=answers,
+            statistics=_statistics(path),
+        ),
     )
+
+
+def _statistics(path: str) -> dict[str, tuple[float, float]]:
+    """Of `STATISTICS_ASSET`; empty where the model was exported without it."""
+    file = os.path.join(path, STATISTICS_ASSET)
+    if not tf.io.gfile.exists(file):
+        return {}
+    with tf.io.gfile.GFile(file) as text:
+        found = json.load(text)
+    return {name: (mean, deviation) for name, (mean, deviation) in found.items()}
 
 
 def _lines(path: str, vocabulary: str) -> tuple[str, ...] | None:

@@ -230,6 +230,16 @@ def test_heads_learn_whole_beside_low_rank_matrices() -> None:
               stage(lora=c.LoraConfig(rank=2, targets="^heads")))  # fmt: skip
 
 
+def test_frozen_weights_get_no_low_rank_matrices(tmp_path: Path) -> None:
+    # Merged at the end, they would move what is to stay.
+    groups = (c.ParameterGroup("^inputs.facts.pooled/kernel$", frozen=True),)
+    one = stage(lora=c.LoraConfig(rank=2), freeze=("^fusion.out/kernel$",))
+    done = run(one, tmp_path, parameter_groups=groups)
+    assert moved(done) == HEADS | {"inputs.facts.dense_0/kernel"}
+    with pytest.raises(AdaptationError, match="heads that is not frozen"):
+        adapt(network(), stage(lora=c.LoraConfig(rank=2), freeze=("kernel$",)))
+
+
 def test_a_model_without_lora_has_no_such_layers() -> None:
     assert lora_layers(network().model) == []
 

@@ -286,3 +286,27 @@ def test_a_teacher_of_other_columns_is_refused_with_both(
         match=r"inputs\[facts\].numeric are age, height there and age, weight here",
     ):
         of_export(exported, clinic, inputs=inputs)
+
+
+def test_a_teacher_of_numbers_in_other_units_teaches_the_numbers(
+    exported: str, clinic: Clinic
+) -> None:
+    # Rows with other labels than the teacher's: another mean, another deviation.
+    mean, deviation = clinic.resources.statistics["score"]
+    resources = c.replace(
+        clinic.resources, statistics={"score": (mean + 10.0, deviation * 4.0)}
+    )
+    one = of_export(exported, clinic, resources, heads=(samples.SCORE,))
+    objective = one.objectives["distillation"]
+    x, _ = batch(4)
+    words = len(clinic.resources.vocabularies["note"])
+    x["note_token_ids"] = tf.minimum(x["note_token_ids"], words - 1)
+    signature = tf.saved_model.load(exported).signatures["serving_tensors"]
+    numbers = float64(signature(**x)["score"])
+    # Nothing is left to learn for a student that answers what the teacher answers.
+    same = (numbers - (mean + 10.0)) / (deviation * 4.0)
+    outputs = {**one(x), "score": tf.constant(same[:, None], tf.float32)}
+    assert float(objective.loss(x, {}, outputs)) == pytest.approx(0.0, abs=1e-6)
+    # In the student's units: one deviation of its labels is a loss of 1.
+    outputs["score"] += 1.0
+    assert float(objective.loss(x, {}, outputs)) == pytest.approx(1.0, rel=1e-4)

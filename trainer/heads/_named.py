@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from trainer.modalities.base import Resources
 
@@ -24,3 +25,14 @@ class Named:
             weight: its path in a layer of this head's.
         """
         return {}
+
+    def in_our_units(self, logits: Any, there: Resources, here: Resources) -> Any:
+        """Another model's logits of this head, in the units in which this model learns.
+
+        Args:
+            logits: float32 [batch, size].
+            there: what the other model was built of; without statistics of the label,
+                the logits are taken as they stand.
+            here: what this model is built of.
+        """
+        return logits

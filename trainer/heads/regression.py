@@ -41,6 +41,14 @@ class Regression(PointwiseHead[RegressionHead]):
         mean = mean if math.isfinite(mean) else 0.0
         return mean, deviation if deviation > 0 else 1.0
 
+    def in_our_units(self, logits: Any, there: Resources, here: Resources) -> Any:
+        """Logits count standard deviations from the mean of the labels trained on."""
+        if self.name not in there.statistics:
+            return logits
+        mean, deviation = self._statistics(there)
+        own_mean, own_deviation = self._statistics(here)
+        return (logits * deviation + mean - own_mean) / own_deviation
+
     def losses(self, label: Any, logits: Any, resources: Resources) -> Any:
         mean, deviation = self._statistics(resources)
         # An unknown label is NaN, which would reach the gradient even if masked later.

@@ -17,10 +17,10 @@ from trainer.config import (
 )
 from trainer.features import FUSED
 from trainer.heads import HEADS
-from trainer.modalities.base import Tensors
+from trainer.modalities.base import Resources, Tensors
 from trainer.objectives._layers import normalized
 from trainer.objectives.base import Objective
-from trainer.weight_names import listed, read_base
+from trainer.weight_names import Base, listed, read_base
 
 
 class TeacherError(UserError, ValueError):
@@ -33,8 +33,8 @@ class Distillation(Objective[DistillationObjective]):
     Classes and answers: D = T^2 KL(p || q), p and q the softmax of the teacher's and the
     student's logits / T (Hinton et al. 2015); where a row may have several labels, each
     class is a question of its own, and D their mean. All else: the mean squared
-    difference of what the heads' layers give, in the label's standard deviations for
-    numbers (Ba and Caruana 2014). On all rows, labelled or not. The
+    difference of what the heads' layers give, for numbers in the standard deviations of
+    the student's labels (Ba and Caruana 2014). On all rows, labelled or not. The
     teacher's classes may stand in another order; other classes are refused.
 
     With `feature_weight`, also that times the mean of 1 - cos of both fused embeddings,
@@ -48,7 +48,9 @@ class Distillation(Objective[DistillationObjective]):
         self.teacher.trainable = False
         ours, theirs = network.model.output, self.teacher.output
         shared = [head for head in self.whole.heads if head.name in theirs]
-        self.orders = self._orders(path, [head.name for head in shared])
+        base = read_base(path)
+        self.theirs = Resources() if base is None else base.resources
+        self.orders = self._orders(base, path, [head.name for head in shared])
         self.heads = [
             head
             for head in shared
@@ -68,12 +70,13 @@ class Distillation(Objective[DistillationObjective]):
             self.match.build(network.shapes()[FUSED])
             self.layers = [self.match]
 
-    def _orders(self, path: str, names: Sequence[str]) -> dict[str, list[int]]:
+    def _orders(
+        self, base: Base | None, path: str, names: Sequence[str]
+    ) -> dict[str, list[int]]:
         """Head -> where the teacher has each of this model's classes, if elsewhere.
 
         A `.keras` file does not tell its classes: they are taken as they stand.
         """
-        base = read_base(path)
         if base is None:
             return {}
         out = {}
@@ -112,6 +115,8 @@ class Distillation(Objective[DistillationObjective]):
             theirs, ours = given[head.name], outputs[head.name]
             if head.name in self.orders:
                 theirs = ops.take(theirs, self.orders[head.name], axis=-1)
+            kind = HEADS[head.kind](head)
+            theirs = kind.in_our_units(theirs, self.theirs, self.resources)
             total += head.weight * self._difference(head, theirs, ours)
         if self.match is not None:
             mine = normalized(self.match(outputs[FUSED]))
