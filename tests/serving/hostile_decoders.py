@@ -20,6 +20,10 @@ def told(data: bytes) -> dict[str, int]:
     return {"bytes": len(data)}
 
 
+def environment(data: bytes) -> dict[str, str]:
+    return dict(os.environ)
+
+
 def refused(data: bytes) -> None:
     raise MediaError("bad_frame", "there is no such frame")
 
@@ -53,7 +57,7 @@ TASKS = {
     name: f"{__name__}:{name}"
     for name in (
         *("turned", "told", "refused", "broken", "endless", "asleep", "killed"),
-        *("gone", "hungry"),
+        *("gone", "hungry", "environment"),
     )
 }
 

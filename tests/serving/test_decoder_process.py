@@ -1,18 +1,23 @@
 """Whatever a file does to its decoder, the answer is a reason, and the next file's own."""
 
 import multiprocessing
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from serving import decoder_process
+from serving import decoder_child, decoder_process
 from serving.decoder_process import Child
 from serving.media import MediaError, servable_image
 from tests.serving.hostile_decoders import TASKS
 from tests.serving.picture_files import encoded, smooth
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -78,6 +83,69 @@ def test_a_decoder_that_only_waits_ends_too(
         decoder_process, "Child", lambda: Child(TASKS, wall_seconds=0.5)
     )
     assert reason(decode, "asleep", b"x") == "decoder_timeout"
+
+
+def test_no_file_holds_its_caller_for_minutes() -> None:
+    child = Child(TASKS)
+    try:
+        assert child._wall_seconds <= 60
+        child._wall_seconds = 0.5  # and no CPU time is used up by then
+        with pytest.raises(decoder_process._Ended, match=r"not decoded within 0\.5 s;"):
+            child.ask("asleep", b"x", {})
+        assert not child.usable
+        assert child.process.returncode is not None
+    finally:
+        child.end()
+
+
+def test_a_child_whose_time_ran_out_as_it_answered_gets_no_other_file(
+    decode: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = Child(TASKS)
+
+    def late(stream: Any) -> Any:
+        found = decoder_child.receive(stream)
+        child._expire()
+        return found
+
+    monkeypatch.setattr(decoder_process, "Child", lambda: child)
+    monkeypatch.setattr(decoder_process, "receive", late)
+    assert decode("told", b"x") == {"bytes": 1}
+    assert decoder_process._idle == []
+
+
+def test_a_child_that_lacked_memory_gets_no_other_file(decode: Any) -> None:
+    decode("told", b"x")
+    (child,) = decoder_process._idle
+    assert reason(decode, "hungry", b"x") == "too_many_pixels"
+    assert decoder_process._idle == []
+    assert child.process.returncode is not None
+
+
+def test_children_know_no_credentials_and_no_module_of_the_working_folder(
+    decode: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / "resource.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    found = decode("environment", b"x")
+    assert found["TMPDIR"] == str(tmp_path)
+    assert "hunter2" not in found.values()
+
+
+def test_limits_of_the_account_that_are_lower_stay() -> None:
+    code = (
+        "import resource as r; r.setrlimit(r.RLIMIT_AS, (2**32, 2**32));"
+        "r.setrlimit(r.RLIMIT_CPU, (20, 20));"
+        "from serving import decoder_process as d; from tests.serving import "
+        "hostile_decoders as h; c = d.Child(h.TASKS); print(c.ask('told', b'x', {})[0]);"
+        "c.end()"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert found.stdout == "{'value': {'bytes': 1}, 'bytes': 0}\n", found.stderr
 
 
 def test_memory_has_a_limit(decode: Any) -> None:
