@@ -35,6 +35,7 @@ def run_fn(fn_args: Any) -> None:
     """Trainer's function: trains, exports, and lets nothing past the load gate."""
     import tensorflow_transform as tft
 
+    from pipeline.base_models import local_models
     from pipeline.shards import counted_rows
     from trainer import calibration, dataset, export, gate, train
     from trainer.config import from_json, stage_from_json
@@ -82,18 +83,19 @@ def run_fn(fn_args: Any) -> None:
     selection = None
     if selection_files:
         selection = batches(selection_files, count(selection_files), training=False)
-    trained = train.train(
-        config,
-        resources,
-        batches(train_files, rows, training=True),
-        selection,
-        train_examples=rows,
-        work_dir=os.path.join(settings["work_dir"], name),
-        log_dir=os.path.join(settings["log_dir"], name),
-        stage=stage,
-        base=base,
-        say=_LOG.info,
-    )
+    with local_models(config, base) as (local, start):
+        trained = train.train(
+            local,
+            resources,
+            batches(train_files, rows, training=True),
+            selection,
+            train_examples=rows,
+            work_dir=os.path.join(settings["work_dir"], name),
+            log_dir=os.path.join(settings["log_dir"], name),
+            stage=stage,
+            base=start,
+            say=_LOG.info,
+        )
     fitted = calibration.calibrate(config, trained.model, selection)
     for head in calibration.calibrated_heads(config):
         one = fitted.get(head.name, calibration.Fitted())

@@ -19,6 +19,7 @@ from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from tfx.types.channel import Channel
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
+from pipeline.base_models import base_state
 from pipeline.code_version import code_version
 from pipeline.comparison import PREFIX, variants
 from pipeline.duplicate_check import DuplicateCheck
@@ -28,7 +29,6 @@ from pipeline.integrity.rows import MAX_ROWS
 from pipeline.resolver import BlessedBefore
 from pipeline.scan import Scan
 from pipeline.views import (
-    base_state,
     ingestion_view,
     stage_view,
     training_view,

@@ -23,6 +23,7 @@ from pipeline.stored import (
     stored_labels,
     stored_values,
 )
+from serving import files
 from serving.tensors import tf, to_array
 from trainer.config import Config, UserError
 from trainer.features import features, input_features, present_key
@@ -82,46 +83,33 @@ def seconds_since(text: str) -> float:
 
 def log_files(place: str) -> list[str]:
     """All files below a folder, or all whose path begins with `place`."""
-    gfile = tf.io.gfile
-    if gfile.isdir(place):
-        found = [
-            os.path.join(folder, name)
-            for folder, _, names in gfile.walk(place)
-            for name in names
-        ]
-    else:
-        # Not by glob: [ ] * ? in a path are the path's own.
-        folder = os.path.dirname(place)
-        names = gfile.listdir(folder or ".") if gfile.isdir(folder or ".") else ()
-        found = [os.path.join(folder, name.rstrip("/")) for name in names]
-        found = [p for p in found if p.startswith(place) and not gfile.isdir(p)]
-    found = [path for path in found if not os.path.basename(path).startswith(".")]
-    return sorted(found)
+    found = files.starting(place)
+    return [path for path in found if not os.path.basename(path).startswith(".")]
 
 
 def logged_rows(
-    config: Config, files: list[str], seen: Seen, version: int = 0, since: float = 0.0
+    config: Config, paths: list[str], seen: Seen, version: int = 0, since: float = 0.0
 ) -> Iterator[AnsweredRow]:
     """The rows of all records, in the files' order; `seen` is counted up meanwhile.
 
     Args:
         config: the model's config.
-        files: TFRecord files, gzipped or not.
+        paths: of TFRecord files, gzipped or not.
         seen: what is counted.
         version: only what this version of the model answered; 0 = any.
         since: only what was logged from then on, in seconds of the Unix clock; of a
             record without a time, its file's counts.
     """
-    for path in files:
+    for path in paths:
         try:
-            written = tf.io.gfile.stat(path).mtime_nsec / 1e9
+            written = files.modified(path)
             if written < since:
                 continue
             yield from _rows_of_file(config, path, seen, version, since, written)
-        except tf.errors.NotFoundError:
+        except (FileNotFoundError, tf.errors.NotFoundError):
             # It was finished, and so renamed, since the folder was listed.
             finished = path.removesuffix(".partial")
-            if finished != path and tf.io.gfile.exists(finished):
+            if finished != path and files.exists(finished):
                 yield from logged_rows(config, [finished], seen, version, since)
 
 
@@ -138,10 +126,7 @@ def _rows_of_file(
 
     count = 0
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            packed = file.read(3) == _GZIP
-        records = tf.data.TFRecordDataset(path, "GZIP" if packed else "")
-        for record in records.as_numpy_iterator():
+        for record in _records(path):
             count += 1
             try:
                 log = prediction_log_pb2.PredictionLog.FromString(record)
@@ -155,6 +140,13 @@ def _rows_of_file(
         where = f"after record {count}" if count else "from its start: no TFRecord file"
         seen.left_out["rest of a damaged file"] += 1
         seen.damaged.append(f"{path}: cannot be read {where}")
+
+
+def _records(path: str) -> Iterator[bytes]:
+    with files.local_file(path) as local:
+        packed = files.read(local, 2) == _GZIP
+        records = tf.data.TFRecordDataset(local, "GZIP" if packed else "")
+        yield from records.as_numpy_iterator()
 
 
 def _rows_of_log(

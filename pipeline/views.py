@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from typing import Any
 
 from trainer.config import (
     AudioInput,
     ClassificationHead,
     Config,
-    ConfigError,
     DataConfig,
     EvaluationConfig,
     ImageInput,
@@ -139,25 +137,3 @@ def stage_view(stage: StageConfig) -> str:
         stage, base=None, objectives=ObjectivesConfig(), training=TrainingConfig()
     )
     return json.dumps(plain(view), sort_keys=True)
-
-
-def base_state(path: str) -> str:
-    """Tells one content of a base model from another: its weights' sizes and times.
-
-    Raises:
-        ConfigError: no such model.
-    """
-    import tensorflow as tf
-
-    folder = os.path.join(path, "variables")
-    gfile = tf.io.gfile  # not by glob: [ ] * ? in a path are the path's own
-    if gfile.isdir(folder):
-        files = [os.path.join(folder, name) for name in gfile.listdir(folder)]
-    else:
-        files = [path] if gfile.exists(path) else []
-    if not files:
-        raise ConfigError(
-            "config", [f"{path!r} does not exist: a stage starts or is taught from it."]
-        )
-    stats = [(os.path.basename(f), tf.io.gfile.stat(f)) for f in sorted(files)]
-    return " ".join(f"{name} {s.length} {s.mtime_nsec}" for name, s in stats)

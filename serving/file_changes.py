@@ -32,6 +32,25 @@ def writing(path: str) -> Iterator[str]:
             s3_files.upload(local, path)
 
 
+@contextlib.contextmanager
+def writing_beside(path: str) -> Iterator[str]:
+    """A path to write to, of a file that is seen under its own name once it is whole.
+
+    Until then it is `path` and `.partial`, on s3:// a local file; it stays so where the
+    block raises, on s3:// it is gone.
+
+    Raises:
+        OSError: it cannot be stored whole.
+    """
+    if is_protocol(path, "s3"):
+        with writing(path) as local:
+            yield local
+        return
+    register(path)
+    yield f"{path}.partial"
+    move(f"{path}.partial", path)
+
+
 def write(path: str, data: bytes) -> None:
     """Writes a file of these bytes, in place of what was there.
 

@@ -152,6 +152,63 @@ def local_folder(path: str) -> Iterator[str]:
         yield copy
 
 
+@contextlib.contextmanager
+def local_file(path: str) -> Iterator[str]:
+    """A file that every library can read: itself, or a copy of one on s3://.
+
+    Raises:
+        OSError: it cannot be copied whole.
+    """
+    if not is_protocol(path, "s3"):
+        register(path)
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="polymodal-copy-") as folder:
+        copy = os.path.join(folder, "file" + os.path.splitext(path)[1])
+        s3_files.download(s3_files.stat(path), copy)
+        yield copy
+
+
+def modified(path: str) -> float:
+    """When a file was last written, in seconds of the Unix clock.
+
+    Raises:
+        OSError: FileNotFoundError and PermissionError among them.
+    """
+    if is_protocol(path, "s3"):
+        return s3_files.stat(path).modified
+    register(path)
+    with tensorflow_errors(path):
+        return float(tensorflow().io.gfile.stat(path).mtime_nsec / 1e9)
+
+
+def starting(place: str) -> list[str]:
+    """All files below a folder, or all right beside whose path begins so; sorted.
+
+    Args:
+        place: path or URL; none of its characters stand for others.
+
+    Raises:
+        OSError: it cannot be listed.
+    """
+    folder, begin = posixpath.split(place)
+    if is_protocol(place, "s3"):
+        found = [one.path for one in s3_files.below(place)]
+        if not found and begin:
+            names = s3_files.children(folder)[1]
+            found = [posixpath.join(folder, n) for n in names if n.startswith(begin)]
+        return sorted(found)
+    register(place)
+    gfile = tensorflow().io.gfile
+    with tensorflow_errors(place):
+        if gfile.isdir(place):
+            walk = gfile.walk(place)
+            return sorted(os.path.join(at, n) for at, _, below in walk for n in below)
+        names = gfile.listdir(folder or ".") if gfile.isdir(folder or ".") else ()
+        beside = [posixpath.join(folder, name.rstrip("/")) for name in names]
+        return sorted(p for p in beside if p.startswith(place) and not gfile.isdir(p))
+
+
 def matching(folder: str, pattern: str) -> list[str]:
     """Paths right below a folder whose names match, sorted; [] where there are none.
 

@@ -1,5 +1,6 @@
 """TFRecord files that grow, are completed, and make room for the next."""
 
+import contextlib
 import itertools
 import os
 import socket
@@ -7,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from serving import file_changes
 from serving.tensors import tf
 
 # Of the files of this process: their names tell their order within a second.
@@ -33,8 +35,10 @@ class RecordFiles:
     def __init__(self, prefix: str, files: LogFiles) -> None:
         self._prefix = prefix
         self._files = files
-        self._path = ""
+        self._lost = 0
+        self._stack = contextlib.ExitStack()
         self._file: Any = None
+        self._records = 0
         self._bytes = 0
         self._opened = 0.0
 
@@ -44,12 +48,14 @@ class RecordFiles:
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             # Workers and machines may write beside each other.
             writer = f"{socket.gethostname()}-{os.getpid()}"
-            self._path = (
-                f"{self._prefix}-{stamp}-{writer}-{next(_numbers):05d}.tfrecord"
-            )
-            self._file = tf.io.TFRecordWriter(f"{self._path}.partial")
-            self._bytes, self._opened = 0, time.monotonic()
+            path = f"{self._prefix}-{stamp}-{writer}-{next(_numbers):05d}.tfrecord"
+            with contextlib.ExitStack() as stack:
+                here = stack.enter_context(file_changes.writing_beside(path))
+                self._file = tf.io.TFRecordWriter(here)
+                self._stack = stack.pop_all()
+            self._bytes, self._records, self._opened = 0, 0, time.monotonic()
         self._file.write(data)
+        self._records += 1
         self._bytes += len(data) + 16  # a record's length and checksums
         if self._bytes >= self._files.max_bytes:
             self.close()
@@ -60,8 +66,22 @@ class RecordFiles:
         return self._file is not None and age >= self._files.max_seconds
 
     def close(self) -> None:
-        """Completes the open file, if there is one: others may read it now."""
-        if self._file is not None:
-            file, self._file = self._file, None
-            file.close()
-            tf.io.gfile.rename(f"{self._path}.partial", self._path)
+        """Completes the open file, if there is one: others may read it now.
+
+        Raises:
+            OSError, tf.errors.OpError: it cannot be: its records are lost.
+        """
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        try:
+            with self._stack.pop_all():
+                file.close()
+        except BaseException:
+            self._lost += self._records
+            raise
+
+    def take_lost(self) -> int:
+        """How many records were lost with their file since this was last asked."""
+        lost, self._lost = self._lost, 0
+        return lost

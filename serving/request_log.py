@@ -18,10 +18,10 @@ from typing import Any
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import logging_config_pb2
 
+from serving import file_changes
 from serving.record_files import LogFiles, RecordFiles
 from serving.redaction import Redaction
 from serving.status import ServingError
-from serving.tensors import tf
 
 _log = logging.getLogger(__name__)
 
@@ -146,9 +146,9 @@ class RequestLogs:
         self._complete(everything=True)
 
     def _take(self, record: _Record) -> None:
+        writer = self._writer(record)
         try:
-            data = self._prediction_log(record).SerializeToString()
-            self._writer(record).write(data)
+            writer.write(self._prediction_log(record).SerializeToString())
         except Exception as error:  # a full disk must not end the log for good
             _log.error(
                 "request log of model %s: a record is lost: %s",
@@ -156,7 +156,7 @@ class RequestLogs:
                 type(error).__name__,
             )
             with self._lock:
-                self.dropped += 1
+                self.dropped += writer.take_lost() or 1
         finally:
             with self._lock:
                 self._waiting_bytes -= record.size
@@ -176,7 +176,15 @@ class RequestLogs:
                 try:
                     writer.close()
                 except Exception as error:
-                    _log.error("request log %s: %s", prefix, type(error).__name__)
+                    lost = writer.take_lost()
+                    _log.error(
+                        "request log %s: a file of %d records cannot be completed: %s",
+                        prefix,
+                        lost,
+                        type(error).__name__,
+                    )
+                    with self._lock:
+                        self.dropped += lost
             if prefix not in used:
                 del self._writers[prefix]
         if self.dropped > self._told_dropped:
@@ -239,10 +247,10 @@ def _check(model: str, config: Any, prefixes: set[str]) -> None:
             f"got {rate}"
         )
     try:
-        tf.io.gfile.makedirs(os.path.dirname(prefix) or ".")
-    except tf.errors.OpError as error:
+        file_changes.make_folder(os.path.dirname(prefix) or ".")
+    except OSError as error:
         raise ServingError.invalid(
-            f"{where}: the folder of {prefix} cannot be made: {error.message}"
+            f"{where}: the folder of {prefix} cannot be made: {error}"
         ) from error
 
 

@@ -10,8 +10,8 @@ from tfx.proto import trainer_pb2
 from tfx.types.channel import Channel
 from tfx.types.standard_artifacts import Examples, Schema, TransformGraph
 
+from pipeline.base_models import base_state
 from pipeline.pipeline import _trainers
-from pipeline.views import base_state
 from trainer.config import ConfigError, from_mapping, stage_from_json
 
 

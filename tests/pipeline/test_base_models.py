@@ -1,0 +1,81 @@
+"""A stage's base and its teacher may lie on s3://; the trainer gets copies."""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.base_models import base_state, local_models
+from serving import s3_files
+from tests import object_stores
+from tests.object_stores import Store
+from trainer.config import Config, ConfigError, from_mapping
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Store]:
+    with object_stores.running("moto") as store:
+        yield store
+
+
+@pytest.fixture
+def store(running: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    for name, value in running.environment.items():
+        monkeypatch.setenv(name, value)
+    s3_files._held.clear()
+    yield running
+    s3_files._held.clear()
+
+
+def config(teacher: str) -> Config:
+    given: dict[str, Any] = {
+        "name": "taught",
+        "inputs": [{"name": "note", "modality": "text"}],
+        "heads": [{"name": "y", "kind": "classification", "classes": ["a", "b"]}],
+        "objectives": {"distillation": {"teacher": teacher}},
+    }
+    return from_mapping(given)
+
+
+def test_the_trainer_gets_copies(store: Store) -> None:
+    base = store.put("m/base.keras", b"weights")
+    store.put("m/teacher/variables/variables.index", b"index")
+    store.put("m/teacher/assets/note_vocabulary.txt", b"words")
+    asked = config("s3://bucket/m/teacher")
+    with local_models(asked, base) as (here, start):
+        assert start is not None
+        assert start.endswith(".keras")
+        assert Path(start).read_bytes() == b"weights"
+        assert here.objectives.distillation is not None
+        teacher = Path(here.objectives.distillation.teacher)
+        assert (teacher / "variables" / "variables.index").read_bytes() == b"index"
+        assert (teacher / "assets" / "note_vocabulary.txt").read_bytes() == b"words"
+        # Nothing else of the config is another.
+        objectives = dataclasses.replace(
+            here.objectives, distillation=asked.objectives.distillation
+        )
+        assert dataclasses.replace(here, objectives=objectives) == asked
+    assert not os.path.exists(start)
+    assert not teacher.exists()
+
+
+def test_what_is_here_is_used_as_it_is(tmp_path: Path) -> None:
+    asked = config(str(tmp_path / "teacher"))
+    with local_models(asked, str(tmp_path)) as found:
+        assert found == (asked, str(tmp_path))
+    with local_models(asked, None) as found:
+        assert found == (asked, None)
+
+
+def test_other_weights_on_a_store_are_another_base(store: Store) -> None:
+    store.put("n/base/variables/variables.index", b"one")
+    before = base_state("s3://bucket/n/base")
+    assert base_state("s3://bucket/n/base") == before
+    store.put("n/base/variables/variables.index", b"two")
+    assert base_state("s3://bucket/n/base") != before
+    assert base_state(store.put("n/base.keras", b"x")).startswith("base.keras 1 ")
+    with pytest.raises(ConfigError, match="'s3://bucket/n/gone' does not exist"):
+        base_state("s3://bucket/n/gone")

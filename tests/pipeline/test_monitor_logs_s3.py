@@ -1,0 +1,41 @@
+"""Request logs on s3:// are read as those on disk are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.prediction_logs import Seen, log_files, logged_rows
+from serving import s3_files
+from tests import object_stores
+from tests.object_stores import Store
+from tests.pipeline.monitored import CONFIG, Watching, logs_of, rows, sent, write_logs
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    with object_stores.running("moto") as running:
+        for name, value in running.environment.items():
+            monkeypatch.setenv(name, value)
+        s3_files._held.clear()
+        yield running
+        s3_files._held.clear()
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_rows_come_back_from_a_store(
+    store: Store, watching: Watching, tmp_path: Path, compressed: bool
+) -> None:
+    logs = logs_of(watching, rows(24, 5), seconds=1000)
+    local = write_logs(tmp_path / "log", logs, compressed)
+    store.put("logs/m-1.tfrecord", local.read_bytes())
+    store.put("logs/.hidden", b"x")
+    seen = Seen()
+    for place in ("s3://bucket/logs", "s3://bucket/logs/m-"):
+        found = list(logged_rows(CONFIG, log_files(place), seen))
+        assert [row.values for row in found] == sent(rows(24, 5))
+    assert (seen.files, seen.rows, seen.left_out) == (2, 48, {})
+    gone = ["s3://bucket/logs/gone.tfrecord.partial"]
+    assert list(logged_rows(CONFIG, gone, seen)) == []
