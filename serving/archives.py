@@ -49,6 +49,9 @@ class _Archive:
 
 _open_archives: "OrderedDict[str, _Archive]" = OrderedDict()
 _lock = threading.Lock()
+# One of these is held while an archive is opened, which on a slow server takes minutes:
+# whoever reads another goes on, and nobody opens the same twice.
+_opening = [threading.Lock() for _ in range(64)]
 
 
 def close_all() -> None:
@@ -66,8 +69,9 @@ def _drop_oldest() -> None:
 
 def _after_fork() -> None:
     """A child must not share file offsets, nor a lock that a lost thread holds."""
-    global _lock
+    global _lock, _opening
     _lock = threading.Lock()
+    _opening = [threading.Lock() for _ in _opening]
     for archive in _open_archives.values():
         archive.readers = 0
     close_all()
@@ -97,9 +101,7 @@ def read_member(
         MediaError: `missing_file`, `unreadable_file` or `corrupt_archive`.
         OSError: from opening or reading the archive.
     """
-    with _lock:
-        archive = _held(path, open_file, name)
-        archive.readers += 1
+    archive = _held(path, open_file, name)
     try:
         info = archive.names.find(member)
         if info is None:
@@ -119,21 +121,38 @@ def read_member(
 
 
 def _held(path: str, open_file: Callable[[str], IO[bytes]], name: str) -> _Archive:
+    """The open archive of a path, with one reader more."""
     stamp: Any = None
     if "://" not in path:
         status = os.stat(path)
         stamp = (status.st_mtime_ns, status.st_size)
-    archive = _open_archives.get(path)
-    if archive is not None and archive.stamp != stamp:
-        _open_archives.move_to_end(path, last=False)
-        _drop_oldest()
-        archive = None
-    if archive is None:
-        archive = _open_archives[path] = _opened(open_file(path), stamp, name)
-    _open_archives.move_to_end(path)
-    if len(_open_archives) > _MAX_OPEN:
-        _drop_oldest()
-    return archive
+    if (archive := _known(path, stamp)) is not None:
+        return archive
+    with _opening[hash(path) % len(_opening)]:
+        if (archive := _known(path, stamp)) is not None:
+            return archive
+        archive = _opened(open_file(path), stamp, name)
+        archive.readers = 1
+        with _lock:
+            _open_archives[path] = archive
+            if len(_open_archives) > _MAX_OPEN:
+                _drop_oldest()
+        return archive
+
+
+def _known(path: str, stamp: Any) -> _Archive | None:
+    """The open archive of a path, with one reader more; one that changed is dropped."""
+    with _lock:
+        archive = _open_archives.get(path)
+        if archive is None:
+            return None
+        if archive.stamp != stamp:
+            _open_archives.move_to_end(path, last=False)
+            _drop_oldest()
+            return None
+        _open_archives.move_to_end(path)
+        archive.readers += 1
+        return archive
 
 
 def _opened(file: IO[bytes], stamp: Any, name: str) -> _Archive:

@@ -43,7 +43,6 @@ def grey(stored: npt.NDArray[Any], dataset: Any, index: int, bits: int) -> Pixel
         uint8 [height, width] for 8 bits or fewer, else uint16; 0 is black.
     """
     tags = _tags(dataset, index)
-    white = 65535 if bits > 8 else 255
     syntax = getattr(dataset, "file_meta", {}).get("TransferSyntaxUID")
     order: Order = "<" if syntax is None or syntax.is_little_endian else ">"
     level = _level(stored, tags, _lowest(dataset, bits), bits, order)
@@ -52,9 +51,7 @@ def grey(stored: npt.NDArray[Any], dataset: Any, index: int, bits: int) -> Pixel
     kind = str(dataset.get("PhotometricInterpretation") or "").strip()
     if kind == "MONOCHROME1" or shape == "INVERSE":
         level = 1.0 - level
-    dtype = np.uint16 if white > 255 else np.uint8
-    shown: Pixels = np.rint(level * white).astype(dtype)
-    return shown
+    return _on_scale(level, bits)
 
 
 def _level(
@@ -103,6 +100,8 @@ def looked_up(values: Values, item: Any, order: Order) -> tuple[Values, int]:
         The table's entries, and the largest that its bits can hold.
     """
     count, first, bits = (int(number) for number in item.LUTDescriptor)
+    if bits < 1:
+        raise ValueError(f"a table of {bits} bits")
     count = count or 2**16
     # Written as unsigned beside values that are signed.
     if first >= 2**15 and values.min() < 0:
@@ -133,15 +132,23 @@ def window(values: Values, center: float, width: float, function: str) -> Values
 
 def full_scale(stored: npt.NDArray[Any], bits: int) -> Pixels:
     """RGB of `bits` stored bits on the full scale of 8 or 16."""
-    dtype = np.uint16 if bits > 8 else np.uint8
     if bits in (8, 16):
-        whole: Pixels = stored.astype(dtype)
-        return whole
-    full = 2 ** (16 if bits > 8 else 8) - 1
-    scaled: Pixels = np.rint(stored.astype(np.float64) * full / (2**bits - 1)).astype(
-        dtype
-    )
-    return scaled
+        return stored.astype(np.uint16) if bits > 8 else stored.astype(np.uint8)
+    level = stored.astype(np.float64) / (2**bits - 1)
+    return _on_scale(level, bits)
+
+
+def _on_scale(level: Values, bits: int) -> Pixels:
+    """From 0 to 1 as 8 or 16 bits.
+
+    Raises:
+        ValueError: something is no number, by a slope or a window that is none.
+    """
+    if not np.isfinite(level).all():
+        raise ValueError("not finite")
+    if bits > 8:
+        return np.asarray(np.rint(level * 65535), np.uint16)
+    return np.asarray(np.rint(level * 255), np.uint8)
 
 
 def _tags(dataset: Any, index: int) -> dict[str, Any]:

@@ -22,6 +22,9 @@ from serving.ranged_file import ranged_file
 MAX_REDIRECTS = 5
 _TIMEOUT_SECONDS = (10.0, 30.0)  # to connect, and between two packets
 _DEADLINE_SECONDS = 600.0
+# A body must come so fast once so many seconds have passed: what trickles holds a row.
+_SLOW_SECONDS = 30.0
+_SLOW_BYTES_PER_SECOND = 2**16
 _TRIES = 3
 _MAX_SPOOLED_BYTES = 4 * 2**30
 _PIECE = 2**18
@@ -103,19 +106,24 @@ def _pieces(url: str, most: int) -> Iterator[bytes]:
 
 def _body(answer: Any, url: str, most: int) -> Iterator[bytes]:
     """The body's first `most` bytes, whole by its own word."""
-    import requests
+    from urllib3.exceptions import HTTPError
 
-    end, got = time.monotonic() + _DEADLINE_SECONDS, 0
+    began, got = time.monotonic(), 0
     try:
-        for piece in answer.iter_content(_PIECE):
+        # Not iter_content, which waits for a whole piece however slowly it comes.
+        while piece := answer.raw.read1(_PIECE, decode_content=True):
             piece = piece[: most - got]
             got += len(piece)
             yield piece
             if got == most:
                 return
-            if time.monotonic() > end:
-                raise OSError(f"{_shown(url)}: not read in {_DEADLINE_SECONDS:g} s")
-    except requests.RequestException as error:
+            seconds = time.monotonic() - began
+            slow = seconds > _SLOW_SECONDS and got < seconds * _SLOW_BYTES_PER_SECOND
+            if slow or seconds > _DEADLINE_SECONDS:
+                raise OSError(
+                    f"{_shown(url)}: too slow, {got} bytes came in {seconds:.0f} s"
+                )
+    except HTTPError as error:
         raise ConnectionError(f"{_shown(url)}: cut off after {got} bytes") from error
     said = answer.headers.get("Content-Length", "")
     if said.isdigit() and "Content-Encoding" not in answer.headers and int(said) != got:
@@ -141,7 +149,8 @@ def _answer(url: str, headers: dict[str, str]) -> Iterator[Any]:
             raise ConnectionError(f"no answer from {_shown(at)}{way}") from error
         # ValueError: what is no URL at all, of several libraries.
         except (requests.RequestException, ValueError) as error:
-            raise OSError(f"{_shown(at)}{way}: {error}") from error
+            told = str(error).replace(at, _shown(at))
+            raise OSError(f"{_shown(at)}{way}: {told}") from error
         with answer:
             goal = answer.headers.get("Location")
             if answer.status_code not in (301, 302, 303, 307, 308) or not goal:

@@ -8,6 +8,7 @@ differ. Pictures lose nothing; audio is rounded to the 16 bits that the graph re
 
 import os
 import posixpath
+import stat
 from typing import Any, Literal
 
 import numpy.typing as npt
@@ -49,6 +50,7 @@ def read_media(path: str, base: str = "", max_bytes: int = MAX_BYTES) -> bytes:
         full = posixpath.join(base, path)
     cut = full.lower().find(".zip!")
     try:
+        _check_regular(full[: cut + 4] if cut >= 0 else full, path)
         if cut >= 0:
             data = archives.read_member(
                 full[: cut + 4], full[cut + 5 :], files.open_binary, max_bytes, path
@@ -70,6 +72,14 @@ def read_media(path: str, base: str = "", max_bytes: int = MAX_BYTES) -> bytes:
     if not data:
         raise MediaError("empty_file", "the file holds no bytes", path)
     return data
+
+
+def _check_regular(path: str, name: str) -> None:
+    """Refuses what gives bytes without end or waits for a writer: pipes and devices."""
+    if "://" not in path:
+        kind = os.stat(path).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            raise MediaError("not_a_file", f"a pipe or a device ({path})", name)
 
 
 def _detail(error: OSError, path: str) -> str:

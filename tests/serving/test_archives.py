@@ -1,14 +1,17 @@
 """Members of zips: any name, any damage, never more than the limit."""
 
 import bz2
+import concurrent.futures
 import io
 import lzma
 import random
 import struct
+import threading
 import unicodedata
 import zipfile
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -51,6 +54,36 @@ def test_members_are_read_whole(tmp_path: Path, method: int) -> None:
     assert media.read_media(f"{path}!m", max_bytes=len(CONTENT)) == CONTENT
     assert refusal(path, max_bytes=len(CONTENT) - 1).reason == "too_many_bytes"
     assert refusal(path, "empty").reason == "empty_file"
+
+
+def test_a_server_that_keeps_waiting_holds_its_own_archive_only(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path / "slow.zip", {"m": b"late"})
+    write(tmp_path / "a.zip", {"m": b"x"})
+    asked, go = threading.Event(), threading.Event()
+    opened: list[str] = []
+
+    def wait(path: str) -> BinaryIO:
+        opened.append(path)
+        asked.set()
+        assert go.wait(60)
+        return open(tmp_path / "slow.zip", "rb")
+
+    def read() -> bytes:
+        return archives.read_member("x://slow.zip", "m", wait, 100, "slow")
+
+    with concurrent.futures.ThreadPoolExecutor(3) as threads:
+        try:
+            slow = [threads.submit(read) for _ in range(2)]
+            assert asked.wait(60)
+            other = threads.submit(media.read_media, str(tmp_path / "a.zip!m"))
+            assert other.result(60) == b"x"
+        finally:
+            go.set()
+        assert [one.result(60) for one in slow] == [b"late"] * 2
+    assert opened == ["x://slow.zip"]
+    archives.close_all()
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -8,6 +8,7 @@ import pydicom
 import pytest
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
+from serving.media import MediaError
 from tests.serving.test_media_dicom import RAMP, build, render
 
 
@@ -104,6 +105,17 @@ def test_windows_equal_pydicoms(
         VOILUTFunction=function, **tags,
     )  # fmt: skip
     np.testing.assert_allclose(render(data), pydicoms(data, low, high), atol=1)
+
+
+@pytest.mark.parametrize("tags", [
+    {"RescaleSlope": float("nan"), "RescaleIntercept": 0},
+    {"WindowCenter": float("nan"), "WindowWidth": 100},
+    {"VOILUTSequence": [lut(CUBIC, 0, 0)]},
+])  # fmt: skip
+def test_what_gives_no_number_is_refused_and_not_black(tags: dict[str, Any]) -> None:
+    with pytest.raises(MediaError, match="display values cannot be computed") as caught:
+        render(build(TWELVE, bits=12, **tags))
+    assert caught.value.reason == "corrupt_image"
 
 
 def test_inverse_goes_with_monochrome1_and_is_not_done_twice() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import multiprocessing
+import os
 import threading
 import zipfile
 from pathlib import Path
@@ -40,6 +41,20 @@ class TestReading:
         assert media.read_media("a.bin", base=str(tmp_path)) == b"one"
         assert media.read_media(str(tmp_path / "a.bin"), base="/nowhere") == b"one"
         assert media.read_media("set.zip!deep/b.bin", base=str(tmp_path)) == b"two"
+
+    def test_a_pipe_holds_nobody(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        os.mkfifo(tmp_path / "pipe.zip")
+        found: list[str] = []
+
+        def read() -> None:
+            for name in ("pipe", "pipe.zip!x", "/dev/zero"):
+                found.append(reason(media.read_media, name, base=str(tmp_path)))
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        reader.join(60)
+        assert found == ["not_a_file"] * 3
 
     def test_a_replaced_archive_is_read_anew(self, tmp_path: Path) -> None:
         path = tmp_path / "set.zip"

@@ -1,8 +1,10 @@
 """http:// and https://: redirects, limits, ranges, and what goes wrong on the way."""
 
+import contextlib
 import http.server
 import io
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 
@@ -47,6 +49,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", "1000")
             self.end_headers()
             self.wfile.write(b"half")
+            self.close_connection = True
+        elif path == "/trickle":
+            self.send_response(200)
+            self.send_header("Content-Length", "100000")
+            self.end_headers()
+            with contextlib.suppress(OSError):  # once who asked has gone
+                for _ in range(1000):
+                    self.wfile.write(b"x")
+                    time.sleep(0.05)
             self.close_connection = True
         elif path == "/flaky":
             _Handler.failures["/flaky"] = _Handler.failures.get("/flaky", 0) + 1
@@ -166,6 +177,23 @@ def test_a_body_cut_short_is_no_file(server: str) -> None:
     error = refusal(f"{server}/short")
     assert error.reason == "unreadable_file"
     assert "cut off" in str(error)
+
+
+def test_a_body_that_trickles_is_left(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_files, "_SLOW_SECONDS", 0.3)
+    began = time.monotonic()
+    error = refusal(f"{server}/trickle")
+    assert error.reason == "unreadable_file"
+    assert f"{server}/trickle: too slow" in str(error)
+    assert time.monotonic() - began < 25  # the server takes 50 s
+
+
+def test_signatures_stay_out_of_messages() -> None:
+    with pytest.raises(OSError, match="http://a b/x") as caught:
+        files.read("http://a b/x?signature=secret", 10)
+    assert "secret" not in str(caught.value)
 
 
 def test_sizes_are_limited(server: str) -> None:
