@@ -204,8 +204,8 @@ def starting(place: str) -> list[str]:
         if gfile.isdir(place):
             walk = gfile.walk(place)
             return sorted(os.path.join(at, n) for at, _, below in walk for n in below)
-        names = gfile.listdir(folder or ".") if gfile.isdir(folder or ".") else ()
-        beside = [posixpath.join(folder, name.rstrip("/")) for name in names]
+        around = gfile.listdir(folder or ".") if gfile.isdir(folder or ".") else ()
+        beside = [posixpath.join(folder, name.rstrip("/")) for name in around]
         return sorted(p for p in beside if p.startswith(place) and not gfile.isdir(p))
 
 

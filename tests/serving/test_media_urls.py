@@ -191,8 +191,8 @@ def test_a_body_that_trickles_is_left(
 
 
 def test_signatures_stay_out_of_messages() -> None:
-    with pytest.raises(OSError, match="http://a b/x") as caught:
-        files.read("http://a b/x?signature=secret", 10)
+    with pytest.raises(OSError, match="No host supplied") as caught:
+        files.read("http://?signature=secret", 10)
     assert "secret" not in str(caught.value)
 
 
