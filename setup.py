@@ -67,7 +67,7 @@ setup(
         "soundfile>=0.13",
         "boto3>=1.36",  # the first to leave checksums out where asked
         "requests>=2.31",
-        "urllib3>=2,<3",
+        "urllib3>=2.2,<3",
         "matplotlib>=3.8",
         "fonttools>=4.40",
         "PyYAML>=6",

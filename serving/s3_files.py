@@ -216,7 +216,8 @@ def _errors(path: str) -> Iterator[None]:
         if code in ("401", "403", "AccessDenied"):
             raise PermissionError(said) from error
         raise OSError(said) from error
-    except (exceptions.BotoCoreError, HTTPError) as error:
+    # ValueError: an endpoint that is no URL.
+    except (exceptions.BotoCoreError, HTTPError, ValueError) as error:
         raise OSError(f"{path}: {error}") from error
 
 

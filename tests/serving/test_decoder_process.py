@@ -1,6 +1,8 @@
 """Whatever a file does to its decoder, the answer is a reason, and the next file's own."""
 
+import contextlib
 import multiprocessing
+import os
 import subprocess
 import sys
 import threading
@@ -60,6 +62,25 @@ def test_a_file_that_ends_its_decoder_ends_nothing_else(decode: Any) -> None:
         assert caught.value.reason == "decoder_failed"
         assert str(caught.value).startswith("a.tiff: the file ended its decoder")
         assert decode("told", b"next") == {"bytes": 4}
+
+
+def test_nothing_is_left_of_children_that_ended(monkeypatch: Any) -> None:
+    made: list[Child] = []
+
+    def child() -> Child:
+        made.append(Child(TASKS, wall_seconds=30))
+        return made[-1]
+
+    monkeypatch.setattr(decoder_process, "_idle", [])
+    monkeypatch.setattr(decoder_process, "Child", child)
+    before = len(os.listdir("/proc/self/fd"))
+    for task in ("killed", "gone", "told", "hungry", "killed"):
+        with contextlib.suppress(MediaError):
+            decoder_process.decode(task, b"x")
+    decoder_process._end_all()
+    assert len(made) == 4
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert not any(os.path.exists(f"/proc/{one.process.pid}") for one in made)
 
 
 def test_a_child_that_was_killed_while_it_waited_is_replaced(decode: Any) -> None:

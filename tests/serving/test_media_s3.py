@@ -204,6 +204,15 @@ def test_a_range_that_is_not_heeded_is_no_range(liar: type[_Liar]) -> None:
             file.read(10)
 
 
+def test_an_endpoint_that_is_no_url_is_a_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use({**object_stores.CREDENTIALS, "S3_ENDPOINT": "http://a b:x"}, monkeypatch)
+    with pytest.raises(OSError, match=r"s3://bucket/x: Invalid endpoint: http://a b:x"):
+        version_files.find_versions("s3://bucket/x")
+    s3_files._held.clear()
+
+
 def test_no_answer_and_no_credentials_are_reasons(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
