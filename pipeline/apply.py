@@ -123,6 +123,23 @@ def _progress(
             yield row
 
 
+def read_token(path: str) -> str:
+    """The bearer token that a file holds.
+
+    Raises:
+        ModelError: no text that can stand in the header of a request.
+    """
+    try:
+        token = Path(path).read_bytes().strip().decode("ascii")
+    except UnicodeDecodeError:
+        token = ""
+    if not token or len(token.split()) > 1:
+        raise ModelError(
+            f"{path}: expected one bearer token in ASCII, and nothing else."
+        )
+    return token
+
+
 def predict(
     manifest: str,
     output: str,
@@ -170,13 +187,13 @@ def predict(
         asked = LocalModel(directory, max_batch_size=batch_size)
     else:
         assert target is not None
-        credentials = tls_credentials(ca_cert) if ca_cert else None
         try:
+            credentials = tls_credentials(ca_cert) if ca_cert else None
             asked = Client(
                 target, max_batch_size=batch_size, credentials=credentials, token=token
             )
         except ValueError as error:
-            raise ModelError(f"--target: {error}") from None
+            raise ModelError(str(error)) from None
         asked.contract()  # before any row is read: is there a server, with this model?
         config = config or _config_of(asked)
     counts = {"rows": 0, "errors": 0}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -177,9 +178,14 @@ def listed(text: str) -> list[Any] | dict[Any, Any] | None:
 
 
 def alike(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Names that differ in case, or in blanks, hyphens and underscores between words."""
+    """Names that look alike: case, blanks and hyphens between words, Unicode's forms.
+
+    Unicode has several forms of é, of a full-width Ａ, and characters without width.
+    """
     found: dict[str, list[str]] = {}
     for name in names:
-        key = re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", name.casefold().strip())
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        plain = "".join(c for c in plain if unicodedata.category(c) != "Cf")
+        key = re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", plain.strip())
         found.setdefault(key, []).append(name)
     return [tuple(several) for several in found.values() if len(several) > 1]

@@ -43,6 +43,8 @@ def as_text(cell: Any) -> str:
     """Any cell as text; never raises. Bytes that are no UTF-8 become surrogates."""
     if isinstance(cell, str):
         return cell
+    if isinstance(cell, Decimal):  # A signalling NaN raises when it is compared.
+        return "" if cell.is_nan() else format(cell, "f")
     if cell is None or cell != cell:
         return ""
     if isinstance(cell, bool):
@@ -50,8 +52,6 @@ def as_text(cell: Any) -> str:
     if isinstance(cell, float):
         whole = cell.is_integer() and abs(cell) < _LARGEST_WHOLE
         return str(int(cell)) if whole else repr(cell)
-    if isinstance(cell, Decimal):
-        return format(cell, "f")
     if isinstance(cell, (bytes, bytearray)):
         return bytes(cell).decode("utf-8", "surrogateescape")
     if isinstance(cell, (list, tuple, dict)):

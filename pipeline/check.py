@@ -29,7 +29,7 @@ from pipeline.scan import scan
 from pipeline.threshold_problems import threshold_doubts, threshold_problems
 from trainer.config import Config
 from trainer.config_problems import untaught_problems
-from trainer.features import features
+from trainer.features import Feature, features
 
 
 @dataclass
@@ -123,10 +123,12 @@ def check(config: Config, manifest: str, progress: bool = False) -> Report:
     except ManifestError as error:
         report.problems += str(error).splitlines()
         return report
+    # Of one row: what a row holds counts only once it is known to be usable.
+    values: list[tuple[Feature, Any]] = []
     rows = iter_rows(
         config,
         manifest,
-        observe=lambda feature, value: report.facts[feature.key].take(value),
+        observe=lambda feature, value: values.append((feature, value)),
         scanned=scanned,
     )
     collector = Collector(config, scanned)
@@ -136,9 +138,12 @@ def check(config: Config, manifest: str, progress: bool = False) -> Report:
                 report.counts.take(row)
             else:
                 _take(report, config, row)
+                for feature, value in values:
+                    report.facts[feature.key].take(value)
                 collector.hash(row)
                 if collector.wants(row.id):
                     collector.take(row)
+            values.clear()
             advance()
     _order(report.counts.splits, scanned.splits)
     counted: list[dict[str, Any]] = [

@@ -131,8 +131,8 @@ def head_notes(
             )
     for several in alike(getattr(head, "classes", ())):
         yield (
-            f"{where}.classes{_column(head)}: {' and '.join(map(repr, several))} differ in case or"
-            " blanks alone: one class or several?"
+            f"{where}.classes{_column(head)}: {' and '.join(map(repr, several))} look alike (case,"
+            " blanks or forms of a character): one class or several?"
         )
     if isinstance(head, RankingHead) and not _lists(report, head, judge):
         yield f"{where}: split {judge!r} judges nothing: its groups are single rows."

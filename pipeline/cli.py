@@ -193,10 +193,10 @@ def predict(
 ) -> None:
     """Predict every row, with a model in this process or through a server."""
     from pipeline.apply import predict as run_predict
+    from pipeline.apply import read_token
     from trainer.config import load
 
     config = load(config_file) if config_file else None
-    token = Path(token_file).read_text("utf-8").strip() if token_file else None
     console = Console()
     counts = run_predict(
         manifest,
@@ -207,7 +207,7 @@ def predict(
         config=config,
         split=split,
         ca_cert=ca_cert,
-        token=token,
+        token=read_token(token_file) if token_file else None,
     )
     console.print(f"{counts['rows']} rows, {counts['errors']} unreadable, to {output}")
 

@@ -20,7 +20,7 @@ def column_kind(column: Column, found: Profile) -> tuple[str, str]:
     if why := _empty(column, texts) or _by_name(column.name):
         return "", why
     if column.numeric:
-        return _numbers(column)
+        return _numbers(column, texts)
     form = form_of(texts)
     if form and (column.distinct > _FEW or not form.startswith("numbers")):
         return "", form
@@ -74,7 +74,7 @@ def _by_name(name: str) -> str:
     return ""
 
 
-def _numbers(column: Column) -> tuple[str, str]:
+def _numbers(column: Column, texts: list[str]) -> tuple[str, str]:
     """Numbers are measures, categories, points in time, or numbers given to things."""
     whole = column.whole == column.numbers
     example = next(iter(column.values), "") or f"{column.low:.0f}"
@@ -91,7 +91,9 @@ def _numbers(column: Column) -> tuple[str, str]:
             f"codes written in digits (such as {(padded or [example])[0]!r}), no"
             " quantities: an identifier"
         )
-    if whole and column.unique and column.filled > 20:
+    # Measures too can be whole, such as 3e30, but nobody numbers things that way.
+    counted = all(re.fullmatch(r"\d+(\.0+)?", text) for text in texts)
+    if whole and counted and column.unique and column.filled > 20:
         return "", "one different whole number per row: an identifier"
     if whole and names.ends_as_id(column.name):
         return "", "numbers given to things (an id by its name): an identifier"

@@ -56,7 +56,9 @@ def find_media(found: Profile, column: Column) -> tuple[Media | None, str]:
             readable.missing += 1
             reason = getattr(error, "reason", "unreadable_file")
             # Not the message: it holds paths of this machine.
-            failure = failure or f"{reason}, e.g. {str(cell)[:80]}"
+            failure = failure or f"{reason}, e.g. {str(cell)[:80]}" + (
+                media.separator_hint(cell) if isinstance(cell, str) else ""
+            )
             continue
         readable.kind = "images" if lists and known == "image" else known
         readable.facts.append(facts)

@@ -46,7 +46,7 @@ LIKELY_LABELS = (
     "sentiment", "emotion", "intent", "species", "breed", "finding", "defect", "grade",
     "severity", "stage", "quality", "score", "rating", "stars", "price", "fraud", "spam",
     "isfraud", "isspam", "toxic", "survived", "churn", "churned", "clicked", "converted",
-    "purchased", "default", "response", "result", "科室", "诊断", "评分", "评级", "情感",
+    "purchased", "default", "response", "result", "科室", "诊断", "评分", "分数", "得分", "评级", "情感",
     "意图", "结果", "价格", "group",
 )  # fmt: skip
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pipeline.cell_text import text_of
 
-SEPARATORS = ("|", ";", ",")
+SEPARATORS = ("|", ";", "；", "、", ",", "，")
 LIST = "list"
 """In place of a separator: the cells are lists, or lists as text."""
 _MAX_CHARACTERS = 1000

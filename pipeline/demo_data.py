@@ -110,7 +110,7 @@ def write_demo_data(
     """
     if examples < MIN_EXAMPLES:
         raise DemoDataError(
-            f"write_demo_data needs {MIN_EXAMPLES} or more examples, so that every "
+            f"demo data needs {MIN_EXAMPLES} or more examples, so that every "
             f"digit is in both splits. Received: examples={examples}"
         )
     root = Path(writable_folder(os.fspath(directory)))

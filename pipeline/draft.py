@@ -13,6 +13,7 @@ from pipeline.column_names import speaks_of
 from pipeline.column_roles import find_group, find_id, find_split
 from pipeline.integrity.columns import Leaks, find_leaks
 from pipeline.manifest import ManifestError
+from pipeline.one_hot import with_the_label
 from pipeline.profile import Column, Profile
 
 _MAX_TEXTS = 4
@@ -74,6 +75,7 @@ class Draft:
         taken |= {self.id} if self.id else set()
         self.label = find_label(found, taken | set(self.left_out), label)
         taken.add(self.label.column)
+        self.left_out |= with_the_label(found, self.label, label)
         self.group, self.group_why, others = find_group(found, taken, group)
         taken |= {self.group} if self.group else set()
         rest = [c for c in found.columns if c not in taken and c not in self.left_out]

@@ -204,8 +204,8 @@ class _Writer:
         long = seconds[min(len(seconds) - 1, int(0.95 * len(seconds)))]
         return [
             *self._open(one.column, "audio"),
-            f"    # Of {len(one.facts)} files: {_formats(one)}, {min(rates)} to"
-            f" {max(rates)} Hz, up to {seconds[-1]:.2f} s{_unread(one)}.",
+            f"    # Of {len(one.facts)} files: {_formats(one)}, {_span(rates)}"
+            f" Hz, up to {seconds[-1]:.2f} s{_unread(one)}.",
             f"    sample_rate_hz: {min(16000, int(median(rates)))}",
             f"    max_seconds: {max(0.5, math.ceil(long * 2) / 2):g}",
         ]
@@ -243,7 +243,7 @@ class _Writer:
 
     def _seen(self, kind: str, column: Column) -> str:
         gaps = self.found.rows - column.filled
-        empty = f", {gaps:,} rows empty" if gaps else ""
+        empty = f", {gaps:,} row{'s' if gaps > 1 else ''} empty" if gaps else ""
         if kind == "numeric":
             return f"{column.low:g} to {column.high:g}{empty}"
         most = ", ".join(value[:20] for value, _ in column.values.most_common(3))
@@ -260,6 +260,11 @@ def _formats(one: Media) -> str:
 
 def _unread(one: Media) -> str:
     return f"; {one.missing} could not be read" if one.missing else ""
+
+
+def _span(numbers: list[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _tokens(text: str) -> int:

@@ -32,7 +32,8 @@ def head_lines(label: Label, name: str) -> list[str]:
         lines.append("    multi_label: true")
         lines.append(f"    separator: {scalar(label.separator, quoted=True)}")
     if label.missing:
-        lines.append(f"    allow_missing: true  # {label.missing:,} rows have no label")
+        rows = "rows have" if label.missing > 1 else "row has"
+        lines.append(f"    allow_missing: true  # {label.missing:,} {rows} no label")
     return lines
 
 

@@ -42,6 +42,8 @@ _NO_TEXT = {
     " CSV UTF-8.",
     b"\xd0\xcf\x11\xe0": "is an Excel sheet; save it as CSV UTF-8.",
     b"PAR1": "is a Parquet file; let its name end in .parquet.",
+    b"version https://git-lfs": "is what Git LFS leaves in place of a file; fetch the file"
+    " itself (git lfs pull).",
     b"\xff\xfe": "is UTF-16 text; save it as UTF-8.",
     b"\xfe\xff": "is UTF-16 text; save it as UTF-8.",
 }
@@ -146,6 +148,11 @@ class Manifest:
         for begin, what in _NO_TEXT.items():
             if first.startswith(begin):
                 raise ManifestError(f"{self.path}: {what}")
+        if first.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+            raise ManifestError(
+                f"{self.path}: is a web page, as a server sends in place of a file that it"
+                " does not give; download the file itself."
+            )
         if b"\r" in first and b"\n" not in first:
             raise ManifestError(
                 f"{self.path}: lines end in a carriage return alone, as on old"

@@ -11,11 +11,20 @@ from pipeline.manifest_records import BadRow
 def read_line(line: bytes) -> dict[str, Any] | BadRow:
     """The cells of one line."""
     try:
-        cells = json.loads(line.decode("utf-8"), object_pairs_hook=_object)
+        cells = json.loads(
+            line.decode("utf-8").rstrip("\r\n"), object_pairs_hook=_object
+        )
     except UnicodeDecodeError:
         return BadRow("not_utf8", "not UTF-8 text; save the manifest as UTF-8.")
     except RecursionError:
         return BadRow("malformed_json", "nested too deeply to be read.")
+    except json.JSONDecodeError as error:
+        # Its own sentence counts lines, of which there is one.
+        return BadRow(
+            "malformed_json",
+            f"expected one JSON object per line: {error.msg} at character"
+            f" {error.pos + 1}.",
+        )
     except ValueError as error:
         return BadRow("malformed_json", f"expected one JSON object per line: {error}.")
     if not isinstance(cells, dict):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +31,7 @@ from pipeline.prediction_logs import (
     logged_rows,
     seconds_since,
 )
+from pipeline.stopping import stopping
 from trainer.config import Config, UserError
 from trainer.features import EMBEDDING, embedding_key, features, input_features
 
@@ -239,7 +238,7 @@ def watch(
             return UNTOLD
         return DRIFT if report.drifted else NO_DRIFT
     with (
-        _stopping() as stop,
+        stopping() as stop,
         _asked_at(metrics_host, metrics_port, console) as gauges,
     ):
         while not stop.is_set():
@@ -263,19 +262,6 @@ def _once(
     if textfile:
         write_textfile(gauges, textfile)
     return report
-
-
-@contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set."""
-    stop = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
-    try:
-        yield stop
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -43,6 +43,8 @@ def predicted_rows(
     known = source.columns
     if known is None:
         known = tuple(sorted(_keys(source)))
+        if not known:
+            raise ManifestError(f"{manifest}: it holds no row that can be read.")
     columns = [feature.column for feature in features(config)]
     if not set(columns) & set(known):
         needed = needed_columns(config, labels=False)

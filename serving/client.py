@@ -180,10 +180,18 @@ def tls_credentials(
     Args:
         ca_cert: whom the server's certificate is checked against; None = gRPC's roots.
         client_key, client_cert: the client's own, where the server asks for them.
+
+    Raises:
+        ValueError: a file is not PEM; gRPC itself says only that nobody answers.
     """
 
     def read(path: str | Path | None) -> bytes | None:
-        return None if path is None else Path(path).read_bytes()
+        if path is None:
+            return None
+        data = Path(path).read_bytes()
+        if b"-----BEGIN " not in data:
+            raise ValueError(f"{path}: not a PEM file (no line '-----BEGIN ...')")
+        return data
 
     return grpc.ssl_channel_credentials(
         read(ca_cert), read(client_key), read(client_cert)

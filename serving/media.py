@@ -60,7 +60,7 @@ def read_media(path: str, base: str = "", max_bytes: int = MAX_BYTES) -> bytes:
     except MediaError:
         raise
     except FileNotFoundError as error:
-        message = f"no such file ({_detail(error, full)})"
+        message = f"no such file ({_detail(error, full)}){separator_hint(path)}"
         raise MediaError("missing_file", message, path) from error
     except (IsADirectoryError, NotADirectoryError) as error:
         raise MediaError("not_a_file", f"not a file ({full})", path) from error
@@ -80,6 +80,11 @@ def _check_regular(path: str, name: str) -> None:
         kind = os.stat(path).st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
             raise MediaError("not_a_file", f"a pipe or a device ({path})", name)
+
+
+def separator_hint(path: str) -> str:
+    """What to do about a path as Windows writes it; empty for others."""
+    return "; write / between folders, not \\" if "\\" in path else ""
 
 
 def _detail(error: OSError, path: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipeline.integrity.duplicates import alike
-from pipeline.integrity.media_hashes import in_two_splits, judging_order
+from pipeline.integrity.media_hashes import files_in_both, in_two_splits, judging_order
 from pipeline.integrity.rows import Seen
 from pipeline.scan import Scan
 from trainer.config import Config
@@ -35,10 +35,15 @@ def duplicates(config: Config, seen: Seen, scanned: Scan) -> Iterator[tuple[bool
                 if twins is None and not near:
                     continue
                 ids = twins.ids if twins else tuple(seen.ids[i] for i in near[0])
-                parts = [f"{twins.rows} files are also in {other!r}"] if twins else []
+                parts = [files_in_both(twins.rows, other)] if twins else []
                 if near:
-                    parts.append(f"{len(near)} look like a picture of {other!r}")
-                yield True, in_two_splits(key, one, " and ".join(parts), ids)
+                    parts.append(
+                        f"{len(near)} look{'' if len(near) > 1 else 's'} like a picture of {other!r}"
+                    )
+                yield (
+                    True,
+                    in_two_splits(config, key, one, other, " and ".join(parts), ids),
+                )
 
 
 def groups(config: Config, seen: Seen, scanned: Scan) -> Iterator[tuple[bool, str]]:

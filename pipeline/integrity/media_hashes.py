@@ -99,8 +99,10 @@ def told(config: Config, found: list[Twins]) -> Iterator[str]:
     for one in found:
         mine, others = (judging_order(config, s) for s in (one.split, one.other))
         if mine > others:
-            files = f"{one.rows} files are also in {one.other!r}"
-            yield in_two_splits(one.feature, one.split, files, one.ids)
+            files = files_in_both(one.rows, one.other)
+            yield in_two_splits(
+                config, one.feature, one.split, one.other, files, one.ids
+            )
 
 
 def judging_order(config: Config, split: str) -> tuple[int, str]:
@@ -109,9 +111,20 @@ def judging_order(config: Config, split: str) -> tuple[int, str]:
     return order.index(split) if split in order else 2, split
 
 
-def in_two_splits(feature: str, split: str, what: str, ids: Iterable[str]) -> str:
+def files_in_both(count: int, other: str) -> str:
+    """How many files of a split another one has too."""
+    return f"{count} {'files are' if count > 1 else 'file is'} also in {other!r}"
+
+
+def in_two_splits(
+    config: Config, feature: str, split: str, other: str, what: str, ids: Iterable[str]
+) -> str:
     """Says what is in a split that another has seen, with two rows for an example."""
+    harm = {
+        config.data.split.train: "what judges or selects has been seen in training.",
+        config.data.split.selection: "what judges has been seen when an epoch was chosen.",
+    }
     return (
         f"{feature}: in split {split!r}, {what} (rows {' and '.join(map(repr, ids))}):"
-        " what judges or selects has been seen in training."
+        f" {harm.get(other, 'the two splits are not independent.')}"
     )

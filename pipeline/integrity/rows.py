@@ -55,7 +55,7 @@ class Seen:
         facts: what is known of a value but is not the value ("note: characters").
         cells: manifest column that is neither input nor label -> its text.
         twins: files in two splits, among all rows; None where not all were hashed.
-        rows: of the manifest, looked at or not.
+        rows: of the manifest where only a share is looked at; else those looked at.
     """
 
     ids: list[str] = field(default_factory=list)
@@ -144,6 +144,8 @@ class Collector:
         Args:
             all_hashed: whether every usable row went through `hash`.
         """
+        if self.share >= 1:
+            self.seen.rows = len(self.seen)
         self.seen.twins = self._hashes.twins() if all_hashed else None
         self._hashes.close()
         wanted = set(self._numbers)

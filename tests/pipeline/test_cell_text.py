@@ -29,6 +29,7 @@ from tests.pipeline.samples import config, write_csv, write_jsonl
         ("1.10", "1.10"), ("007", "007"), ("12e3", "12e3"), ("1.0.0", "1.0.0"),
         (1e16, "1e+16"), (2**60, str(2**60)),
         (Decimal("1.00"), "1"), (Decimal("1E+3"), "1000"), (Decimal("NaN"), ""),
+        (Decimal("sNaN"), ""),
         (True, "true"), ("True", "true"), ("TRUE", "true"), ("true", "true"),
         (False, "false"), ("False", "false"), ("TrUe", "TrUe"),
         (b"caf\xc3\xa9", "café"), (["a", 1], '["a", 1]'), ({"a": None}, '{"a": null}'),

@@ -9,7 +9,7 @@ from pipeline.check import Report
 from pipeline.check_table import render
 from pipeline.cli import main
 from tests.pipeline.checked import NOTES, asked, rows, written
-from tests.pipeline.samples import write_csv, write_jsonl
+from tests.pipeline.samples import png, write_csv, write_jsonl
 
 
 def printed(report: Report) -> str:
@@ -172,7 +172,8 @@ def test_classes_that_differ_in_case_alone_are_a_note(tmp_path: Path) -> None:
     ]  # fmt: skip
     config = written(tmp_path, heads=[head])
     told = asked(config, "--data", write_csv(tmp_path / "m.csv", cells))[1]
-    assert "'Cat' and 'cat' differ in case or blanks alone" in " ".join(told.split())
+    alike = "'Cat' and 'cat' look alike (case, blanks or forms of a character)"
+    assert alike in " ".join(told.split())
     assert "'-1'" not in told
 
 
@@ -218,3 +219,27 @@ def test_where_no_row_is_usable_nothing_that_follows_is_told(tmp_path: Path) -> 
         "40 of 40 rows (100.0%) cannot be used; data.max_quarantine_fraction allows 5.0%."
     )
     assert output.splitlines()[-1] == "1 problem to correct before training"
+
+
+def test_of_rows_that_are_set_aside_no_value_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(8, 8))
+    inputs = [
+        {"name": "photo", "modality": "image", "height": 8, "width": 8},
+        {"name": "table", "modality": "tabular", "numeric": ["age", "size"]},
+    ]
+    cells = [
+        {"id": i, "photo": "a.png", "age": i, "size": 1, "label": "ab"[i % 2]}
+        for i in range(60)
+    ]
+    cells[59] |= {"age": 1000, "size": "large"}
+    path = tmp_path / "report.json"
+    manifest = write_csv(tmp_path / "m.csv", cells)
+    config = written(tmp_path, inputs=inputs)
+    asked(config, "--data", manifest, "--json", str(path))
+    report = json.loads(path.read_text())
+    assert report["rows"]["reasons"] == {"not_a_number": 1}
+    assert report["inputs"]["photo"]["present"] == 59
+    assert "formats: PNG (59)" in report["inputs"]["photo"]["values"]
+    assert report["inputs"]["age"]["values"] == ["value 0 to 58, mean 29"]
+    # All that are usable were looked at.
+    assert not [one for one in report["notes"] if "looked at" in one["text"]]

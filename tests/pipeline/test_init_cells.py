@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.cell_forms import form_of
 from tests.pipeline.first_configs import inferred, left_out, table
+from trainer.features import features
 
 DIGITS = "0123456789abcdef"
 
@@ -164,4 +165,36 @@ def test_a_form_needs_nearly_all_cells_and_few_units() -> None:
     assert form_of(["1,234", "567", "12%"]) == (
         "numbers with thousands separators (such as '1,234'), percent signs (such as"
         " '12%'): write them plainly, as 1234.5"
+    )
+
+
+def test_measures_written_with_exponents_are_no_identifiers(tmp_path: Path) -> None:
+    rows = table(energy=lambda i: f"{i + 1}e30", income=lambda i: float(i * 1e17))
+    found = {f.key: f.kind for f in features(inferred(tmp_path, rows)[0])}
+    assert found == {"note": "text", "energy": "numeric", "income": "numeric"}
+
+
+def test_classes_that_only_look_alike_are_for_a_person_to_see(tmp_path: Path) -> None:
+    several = ("caf\u00e9", "cafe\u0301", "\uff21", "A", "\ufeffth\u00e9", "th\u00e9")
+    rows = [{**row, "label": several[i % 6]} for i, row in enumerate(table())]
+    text = inferred(tmp_path, rows)[1]
+    assert text.count("# review: 10 rows; the same as ") == 6
+
+
+@pytest.mark.parametrize("separator", ["、", "；", "，"])
+def test_chinese_marks_part_several_labels(tmp_path: Path, separator: str) -> None:
+    several = ("发热", "咳嗽", f"咳嗽{separator}发热")
+    rows = [{**row, "label": several[i * 5 % 3]} for i, row in enumerate(table())]
+    head = inferred(tmp_path, rows)[0].heads[0]
+    assert head.classes == ("发热", "咳嗽")  # type: ignore[union-attr]
+    assert head.separator == separator  # type: ignore[union-attr]
+
+
+def test_paths_as_windows_writes_them_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "img").mkdir()
+    (tmp_path / "img" / "a.png").write_bytes(b"")
+    text = inferred(tmp_path, table(photo=lambda i: "img\\a.png"))[1]
+    assert left_out(text)["photo"] == (
+        "looks like image files, but none could be read (missing_file, e.g. img\\a.png;"
+        " write / between folders, not \\)"
     )

@@ -103,7 +103,7 @@ def test_the_same_picture_in_two_splits_is_found(tmp_path: Path) -> None:
     made[552]["photo"] = "copy.jpg"
     (warning,) = report(tmp_path, made).warnings
     assert warning.startswith(
-        "photo: in split 'eval', 1 files are also in 'train' and 1 look like a picture"
+        "photo: in split 'eval', 1 file is also in 'train' and 1 looks like a picture"
         " of 'train' (rows 'r550' and 'r7')"
     )
     problem = report(tmp_path, made, integrity={"duplicates": "error"}).problems

@@ -204,3 +204,30 @@ def test_a_blank_before_a_quote_is_named_as_the_reason(tmp_path: Path) -> None:
     # A column may be called #.
     path.write_text("#,text\n1,a\n", encoding="utf-8")
     assert Manifest(str(path)).columns == ("#", "text")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        ("<!DOCTYPE html>\n<html><title>Not found</title></html>\n", "is a web page"),
+        ("\n<HTML><body>Sign in</body></HTML>\n", "is a web page"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl"])
+def test_what_came_in_place_of_a_file_is_named(
+    tmp_path: Path, suffix: str, content: str, said: str
+) -> None:
+    path = tmp_path / f"m.{suffix}"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ManifestError, match=said):
+        Manifest(str(path))
+
+
+def test_of_a_broken_json_line_the_character_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"a": 1}\n{"a": \n{"b"; 2}\n', encoding="utf-8")
+    assert [cells.message for _, cells in list(rows(str(path)))[1:]] == [  # type: ignore[union-attr]
+        "expected one JSON object per line: Expecting value at character 7.",
+        "expected one JSON object per line: Expecting ':' delimiter at character 5.",
+    ]

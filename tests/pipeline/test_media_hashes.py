@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,26 @@ SAID = "photo: in split 'eval', 6 files are also in 'train' (rows '290' and '0')
 def test_check_compares_the_files_of_all_rows(manifest: str) -> None:
     found = check(config(), manifest)
     assert [text for text in found.warnings if text.startswith(SAID)]
+
+
+def test_the_sentence_is_true_of_the_split_that_selects(tmp_path: Path) -> None:
+    made = [
+        {"id": i, "photo": f"{i % 2}.png", "label": "ab"[i % 3 % 2], "split": split}
+        for i, split in enumerate(["train", "val", "eval"] * 20)
+    ]
+    for i in range(2):
+        (tmp_path / f"{i}.png").write_bytes(png(8 + i, 8))
+    chosen = config()
+    split = dataclasses.replace(chosen.data.split, selection="val")
+    data = dataclasses.replace(chosen.data, split=split)
+    chosen = dataclasses.replace(chosen, data=data)
+    told = check(chosen, write_csv(tmp_path / "m.csv", made)).warnings
+    said = {t.split(" files ")[1].split(" (")[0]: t.split("): ")[1] for t in told
+            if "in split 'eval'" in t}  # fmt: skip
+    assert said == {
+        "are also in 'train'": "what judges or selects has been seen in training.",
+        "are also in 'val'": "what judges has been seen when an epoch was chosen.",
+    }
 
 
 def test_ingestion_compares_the_files_of_all_rows(

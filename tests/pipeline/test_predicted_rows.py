@@ -151,3 +151,33 @@ def test_the_command_takes_a_split_and_notes_what_is_lacking(
     done = CliRunner().invoke(main, [*words, "--target", "grpc://localhost:1/m"])
     assert done.exit_code == 2
     assert "--split: give --config too" in done.output
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "none\n[1]\n"])
+def test_json_lines_without_a_row_are_named_as_such(
+    tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "m.jsonl").write_text(content)
+    with pytest.raises(ManifestError, match="it holds no row that can be read"):
+        predicted_rows(three(), str(tmp_path / "m.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--token-file", "expected one bearer token in ASCII"),
+        ("--ca-cert", "not a PEM"),
+    ],
+)
+def test_a_file_that_is_no_token_or_certificate_is_said_before_a_server_is_asked(
+    tmp_path: Path, option: str, said: str
+) -> None:
+    (tmp_path / "m.csv").write_text("note\na\n")
+    (tmp_path / "secret").write_bytes(bytes(range(128, 160)))
+    done = CliRunner().invoke(
+        main,
+        ["predict", "--target", "grpc://localhost:1/m", "--data", str(tmp_path / "m.csv"),
+         "--output", str(tmp_path / "o.jsonl"), option, str(tmp_path / "secret")],
+    )  # fmt: skip
+    assert done.exit_code == 2
+    assert said in done.output
