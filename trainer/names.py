@@ -51,5 +51,5 @@ def present_key(input_name: str) -> str:
 
 
 def unknown_key(column_name: str) -> str:
-    """The answer whether a row's category is one that training never saw."""
+    """The answer whether a row's category is in no vocabulary of the column's."""
     return f"{column_name}_unknown"

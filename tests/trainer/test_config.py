@@ -1,6 +1,3 @@
-import dataclasses
-import typing
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +5,6 @@ import pytest
 
 from tests.trainer.samples import clinic_config
 from trainer import config as c
-from trainer import encoder_config as e
-from trainer.serving_config import VersionsConfig
-from trainer.unions import TAGS, union_members
 
 MINIMAL: dict[str, Any] = {
     "name": "demo",
@@ -199,25 +193,6 @@ def test_a_tables_column_may_not_take_an_inputs_name() -> None:
     assert text.startswith("inputs[facts].xray: the name 'xray' is taken by")
 
 
-def test_unions_are_told_apart_by_their_tag() -> None:
-    config = c.from_mapping(
-        {
-            **MINIMAL,
-            "inputs": [
-                {"name": "s", "modality": "audio", "encoder": {"kind": "transformer"}},
-                {"name": "t", "modality": "text", "encoder": {"kind": "bert"}},
-                {"name": "p", "modality": "image", "encoder": {"kind": "conv"}},
-            ],
-            "heads": [{"name": "y", "kind": "regression"}],
-            "fusion": {"kind": "gated"},
-        }
-    )
-    kinds = [type(one.encoder) for one in config.inputs]  # type: ignore[union-attr]
-    assert kinds == [e.TransformerAudioEncoder, e.BertEncoder, e.SmallConvEncoder]
-    assert type(config.fusion) is c.GatedFusion
-    assert type(config.heads[0]) is c.RegressionHead
-
-
 def test_a_quoted_boolean_is_not_a_boolean_and_a_bare_one_no_text() -> None:
     (text,) = problems(inputs=inputs({"flip": "true"}))
     assert text == "inputs[xray].flip: expected bool. Received: 'true'"
@@ -258,55 +233,6 @@ def test_yaml_and_json_give_the_same_config_back(tmp_path: Path) -> None:
     assert "\n" not in c.to_json(config)
 
 
-@pytest.fixture
-def demo(tmp_path: Path) -> Path:
-    path = tmp_path / "demo.yaml"
-    path.write_text(c.to_yaml(c.from_mapping(MINIMAL)), "utf-8")
-    return path
-
-
-def test_set_finds_list_items_by_name_and_by_index(demo: Path) -> None:
-    config = c.load(
-        demo,
-        [
-            "inputs.xray.height=32",
-            "inputs.0.width=16",
-            "heads.finding.classes.1=c",
-            "training.learning_rate=1e-2",
-            "data.split.column=part",
-            "fusion={kind: gated, dim: 8}",
-        ],
-    )
-    image, finding = config.inputs[0], config.heads[0]
-    assert isinstance(image, c.ImageInput)
-    assert isinstance(finding, c.ClassificationHead)
-    assert (image.height, image.width) == (32, 16)
-    assert finding.classes == ("a", "c")
-    assert config.training.learning_rate == 0.01
-    assert config.data.split.column == "part"
-    assert config.fusion == c.GatedFusion(dim=8)
-
-
-@pytest.mark.parametrize(
-    ("override", "part"),
-    [
-        ("seed", "expected key.path=value. Received: 'seed'"),
-        ("inputs.xrai.height=3", "no 'xrai' here. Did you mean 'xray'?"),
-        ("inputs.1.height=3", "no '1' here."),
-        ("name.first=3", "'name' is not a mapping"),
-        ("seed.a.b=3", "nothing lies under 'a'"),
-        ("seed=[", "seed: not a YAML value"),
-        ("training.epoch=3", "training.epoch: unknown key. Did you mean 'epochs'?"),
-    ],
-)
-def test_set_refuses_paths_that_lead_nowhere(
-    demo: Path, override: str, part: str
-) -> None:
-    with pytest.raises(c.ConfigError) as caught:
-        c.load(demo, [override])
-    assert part in str(caught.value)
-
-
 @pytest.mark.parametrize("text", ["", "- a\n", "a: [\n", "\xff"])
 def test_a_file_that_is_no_mapping_is_a_config_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "broken.yaml"
@@ -319,85 +245,6 @@ def test_a_file_that_is_no_mapping_is_a_config_error(tmp_path: Path, text: str) 
 def test_no_file_is_a_config_error_that_helps(tmp_path: Path) -> None:
     with pytest.raises(c.ConfigError, match="polymodal init MANIFEST"):
         c.load(tmp_path / "none.yaml")
-
-
-def schema_classes() -> Iterator[type]:
-    """Every dataclass that a config can hold."""
-    queue: list[Any] = [c.Config]
-    seen: set[Any] = set()
-    while queue:
-        kind = queue.pop()
-        if kind in seen:
-            continue
-        seen.add(kind)
-        queue.extend(typing.get_args(kind))
-        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            yield kind
-            queue.extend(typing.get_type_hints(kind).values())
-
-
-@pytest.mark.parametrize("cls", list(schema_classes()), ids=lambda cls: cls.__name__)
-def test_every_key_says_what_it_is(cls: type) -> None:
-    hints = typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):
-        if (
-            field.name in TAGS
-            and typing.get_origin(hints[field.name]) is typing.Literal
-        ):
-            continue
-        doc = field.metadata.get("doc", "")
-        assert doc.endswith((".", ")")), f"{cls.__name__}.{field.name}: {doc!r}"
-
-
-def test_the_walk_sees_the_whole_schema() -> None:
-    names = {cls.__name__ for cls in schema_classes()}
-    assert {"ParameterGroup", "BertEncoder", "TabularColumn", "SplitConfig"} <= names
-    assert set(union_members(c.InputConfig) or {}) == {
-        "image", "images", "audio", "text", "tabular",
-    }  # fmt: skip
-
-
-def test_a_config_made_in_python_is_held_to_what_a_file_is() -> None:
-    config = c.from_mapping(MINIMAL)
-    for changes, problem in (
-        ({"embedding_dim": 0}, "embedding_dim: must be above 0. Received: 0"),
-        ({"seed": "one"}, "seed: expected int. Received: 'one'"),
-        ({"inputs": ()}, "inputs: at least one is needed."),
-        (
-            {"training": c.TrainingConfig(epochs=-1)},
-            "training.epochs: must be above 0. Received: -1",
-        ),
-        (
-            {"heads": (*config.heads, c.RegressionHead("Weight"))},
-            "heads[Weight].name: names are lower-case ASCII",
-        ),
-    ):
-        with pytest.raises(c.ConfigError) as caught:
-            c.replace(config, **changes)
-        (found,) = caught.value.problems
-        assert found.startswith(problem)
-    with pytest.raises(c.ConfigError, match="1 problem"):
-        c.Config("a/b", config.inputs, config.heads)
-
-
-def test_a_config_made_in_python_is_equal_to_one_that_was_read() -> None:
-    read = c.from_mapping({**MINIMAL, "training": {"learning_rate": 1}})
-    made = c.Config(
-        read.name,
-        list(read.inputs),  # type: ignore[arg-type]
-        list(read.heads),  # type: ignore[arg-type]
-        training=c.TrainingConfig(learning_rate=1),
-    )
-    assert made == read
-    assert made.inputs == read.inputs
-    assert isinstance(made.training.learning_rate, float)
-
-
-def test_what_one_config_holds_by_default_is_no_others() -> None:
-    first, second = VersionsConfig(), VersionsConfig()
-    first.labels["stable"] = 1
-    assert second.labels == {}
-    assert c.ServingConfig().versions.labels == {}
 
 
 def test_a_text_has_room_for_a_token() -> None:

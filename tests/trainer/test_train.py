@@ -1,9 +1,5 @@
 """Whole runs of `train` on a tiny table of numbers."""
 
-import json
-import os
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +13,7 @@ import trainer.train as train_module
 from trainer import config as c
 from trainer.callbacks import Progress, TrainingError
 from trainer.modalities import Resources
-from trainer.train import Trained, make_strategy, train
+from trainer.train import Trained, train
 
 RESOURCES = Resources(statistics={"z": (0.0, 1.0)}, class_counts={"y": (16.0, 16.0)})
 ROWS = 32
@@ -272,52 +268,3 @@ def test_early_stopping_and_frozen_groups_and_the_last_epoch(tmp_path: Path) -> 
     for new, old in zip(trained.model.variables, start.variables, strict=True):
         if new.path.startswith("inputs.facts."):
             np.testing.assert_array_equal(new, old)
-
-
-def test_one_device_needs_no_mirrors() -> None:
-    strategy = make_strategy(["CPU:0"])
-    assert not isinstance(strategy, tf.distribute.MirroredStrategy)
-
-
-MIRRORED = """
-import sys, json
-import numpy as np, tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(
-    cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-sys.path.insert(0, sys.argv[1])
-import importlib.util, pathlib
-spec = importlib.util.spec_from_file_location("t", sys.argv[2])
-t = importlib.util.module_from_spec(spec); spec.loader.exec_module(t)
-group = t.c.ParameterGroup("fusion", learning_rate_multiplier=0.25)
-clip = json.loads(sys.argv[4])
-config = t.table_config(
-    parameter_groups=(group,), weight_decay=0.5, clip_norm=clip)
-folder = pathlib.Path(sys.argv[3])
-data = tf.data.Dataset.from_tensor_slices(t.rows()).batch(8)
-out = []
-for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
-    trained = t.run_on(config, folder / str(len(devices)), data, devices)
-    out.append([*t.weights(trained).tolist(), *trained.history["loss"]])
-json.dump(out, open(folder / "out.json", "w"))
-"""
-
-
-def run_on(config: c.Config, folder: Path, data: Any, devices: list[str]) -> Trained:
-    return train(
-        config, RESOURCES, data, None, train_examples=ROWS, work_dir=str(folder / "w"),
-        log_dir=str(folder / "l"), devices=devices, say=print,
-    )  # fmt: skip
-
-
-# Without a bound, and with one that every step's gradients exceed: it is one on the sum
-# over the devices, not on what each of them brings.
-@pytest.mark.parametrize("clip", ["null", "0.05"])
-def test_two_mirrored_devices_learn_what_one_does(clip: str, tmp_path: Path) -> None:
-    root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-c", MIRRORED, str(root), __file__, str(tmp_path), clip]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    alone, mirrored = json.loads((tmp_path / "out.json").read_text())
-    np.testing.assert_allclose(mirrored, alone, atol=1e-3)
