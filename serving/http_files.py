@@ -74,7 +74,10 @@ def open_binary(url: str) -> BinaryIO:
 
 
 def _retried(call: Any) -> Any:
-    """What `call` gives, tried again where a server or the way to it may recover."""
+    """What `call` gives, tried again where a server or the way to it may recover.
+
+    Not where it was waited for in vain: each further try would hold the row as long.
+    """
     for attempt in range(_TRIES):
         try:
             return call()
@@ -106,7 +109,7 @@ def _pieces(url: str, most: int) -> Iterator[bytes]:
 
 def _body(answer: Any, url: str, most: int) -> Iterator[bytes]:
     """The body's first `most` bytes, whole by its own word."""
-    from urllib3.exceptions import HTTPError
+    from urllib3.exceptions import HTTPError, ReadTimeoutError
 
     began, got = time.monotonic(), 0
     try:
@@ -123,6 +126,8 @@ def _body(answer: Any, url: str, most: int) -> Iterator[bytes]:
                 raise OSError(
                     f"{_shown(url)}: too slow, {got} bytes came in {seconds:.0f} s"
                 )
+    except ReadTimeoutError as error:
+        raise TimeoutError(f"{_shown(url)}: nothing after {got} bytes") from error
     except HTTPError as error:
         raise ConnectionError(f"{_shown(url)}: cut off after {got} bytes") from error
     said = answer.headers.get("Content-Length", "")
@@ -145,6 +150,8 @@ def _answer(url: str, headers: dict[str, str]) -> Iterator[Any]:
                 allow_redirects=False,
                 timeout=_TIMEOUT_SECONDS,
             )
+        except requests.Timeout as error:
+            raise TimeoutError(f"no answer in time from {_shown(at)}{way}") from error
         except requests.ConnectionError as error:
             raise ConnectionError(f"no answer from {_shown(at)}{way}") from error
         # ValueError: what is no URL at all, of several libraries.

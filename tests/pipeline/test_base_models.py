@@ -4,15 +4,17 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pipeline.base_models import base_state, local_models
+from pipeline.views import stage_view
 from serving import s3_files
 from tests import object_stores
 from tests.object_stores import Store
-from trainer.config import Config, ConfigError, from_mapping
+from trainer.config import Config, ConfigError, from_mapping, to_json
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,49 @@ def test_the_trainer_gets_copies(store: Store) -> None:
         assert dataclasses.replace(here, objectives=objectives) == asked
     assert not os.path.exists(start)
     assert not teacher.exists()
+
+
+class _Reached(Exception):
+    pass
+
+
+def test_the_trainers_function_trains_on_the_copies(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow_transform as tft
+
+    from pipeline import module_file, shards
+    from trainer import dataset, resources, train
+
+    store.put("r/base/variables/variables.index", b"base")
+    store.put("r/teacher/variables/variables.index", b"teacher")
+
+    def trained(here: Config, *args: Any, base: str, **options: Any) -> None:
+        assert here.objectives.distillation is not None
+        teacher = here.objectives.distillation.teacher
+        for folder, content in ((base, b"base"), (teacher, b"teacher")):
+            assert Path(folder, "variables/variables.index").read_bytes() == content
+        raise _Reached
+
+    output = SimpleNamespace(transform_features_layer=lambda: None)
+    monkeypatch.setattr(tft, "TFTransformOutput", lambda path: output)
+    monkeypatch.setattr(resources, "load_resources", lambda *args: None)
+    monkeypatch.setattr(dataset, "make_dataset", lambda *args, **options: None)
+    monkeypatch.setattr(shards, "counted_rows", lambda files: 8)
+    monkeypatch.setattr(train, "train", trained)
+    asked = config("s3://bucket/r/teacher")
+    settings = {
+        **dict.fromkeys(("selection", "code", "base_state", "work_dir", "log_dir"), ""),
+        "config": to_json(asked),
+        "stage": stage_view(asked.resolved_stages()[0]),
+        "base": "s3://bucket/r/base",
+    }
+    given = SimpleNamespace(
+        custom_config=settings, base_model=None, transform_graph_path="",
+        train_files=[], eval_files=[],
+    )  # fmt: skip
+    with pytest.raises(_Reached):
+        module_file.run_fn(given)
 
 
 def test_what_is_here_is_used_as_it_is(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     ranges = True
     asked: list[str] = []
     failures: dict[str, int] = {}
+    go = threading.Event()
 
     def do_GET(self) -> None:
         _Handler.asked.append(self.path)
@@ -49,6 +50,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", "1000")
             self.end_headers()
             self.wfile.write(b"half")
+            self.close_connection = True
+        elif path == "/stall":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"half")
+            self.wfile.flush()
+            _Handler.go.wait(60)
+            self.close_connection = True
+        elif path == "/silent":
+            _Handler.go.wait(60)
             self.close_connection = True
         elif path == "/trickle":
             self.send_response(200)
@@ -188,6 +200,23 @@ def test_a_body_that_trickles_is_left(
     assert error.reason == "unreadable_file"
     assert f"{server}/trickle: too slow" in str(error)
     assert time.monotonic() - began < 25  # the server takes 50 s
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [("/stall", "nothing after 4 bytes"), ("/silent", "no answer in time from")],
+)
+def test_what_was_waited_for_in_vain_is_not_tried_again(
+    server: str, monkeypatch: pytest.MonkeyPatch, path: str, says: str
+) -> None:
+    monkeypatch.setattr(http_files, "_TIMEOUT_SECONDS", (10.0, 0.5))
+    monkeypatch.setattr(_Handler, "asked", [])
+    monkeypatch.setattr(_Handler, "go", threading.Event())
+    error = refusal(f"{server}{path}")
+    _Handler.go.set()
+    assert error.reason == "unreadable_file"
+    assert says in str(error)
+    assert _Handler.asked == [path]
 
 
 def test_signatures_stay_out_of_messages() -> None:
