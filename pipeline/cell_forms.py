@@ -70,6 +70,10 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?=.*\d)(?=.*[a-f])(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64})",
                 re.IGNORECASE), "checksums: an identifier"),
     (re.compile(r"\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?"), "network addresses"),
+    # How PNG, JPEG, GIF, WAV or WebP, FLAC, Ogg and MP3 with ID3 begin in base64.
+    (re.compile(r"(?:data:[\w./+-]+;base64,"
+                r"|iVBORw0KGgo|/9j/|R0lGOD|UklGR|ZkxhQ|T2dnUw|SUQz)\S{60,}"),
+     "files as base64 text"),
 )  # fmt: skip
 
 _DIGITS = r"\d+(?:\.\d+)?"
@@ -129,6 +133,8 @@ def form_of(texts: Sequence[str]) -> str:
 _ADVICE = {
     "points in time": ": a model would learn when a row was made; give what matters of"
     " them as numbers (hour, month, days since an event)",
+    "files as base64 text": ": write each to a file and its path here, or its bytes into"
+    " a Parquet column",
 }
 
 

@@ -67,7 +67,7 @@ def _by_name(name: str) -> str:
         return (
             "by its name known only when the answer is; add it if requests will have it"
         )
-    if names.is_one(name, names.PERSONS):
+    if names.has_word(name, names.PERSONS):
         return "names of persons: who it is rather than what it shows"
     if names.is_one(name, names.LABELS):
         return "by its name an answer too: to predict it, name it with --label"

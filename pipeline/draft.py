@@ -57,9 +57,13 @@ class Draft:
         except (NoLabel, ValueError) as error:
             raise ManifestError(f"{found.manifest}: {error}") from None
         if not (self.media or self.texts or self.numeric or self.categorical):
+            roles = {self.id: "the id", self.group: "the group"}
+            roles |= {self.split.column: "the split"} if self.split else {}
+            taken = {n: f"taken as {role}" for n, role in roles.items() if n}
+            why = "; ".join(f"{n}: {why}" for n, why in (taken | self.left_out).items())
             raise ManifestError(
                 f"{found.manifest}: no column is left to predict {self.label.column!r}"
-                f" from: {'; '.join(f'{n}: {why}' for n, why in self.left_out.items())}"
+                f" from: {why or 'there is no other'}"
             )
 
     def _find_roles(

@@ -93,6 +93,11 @@ def _no_names(path: str, names: Sequence[str], second: Sequence[str]) -> None:
             f"{path}: line 1 is a note to Excel ({names[0]!r}), not the names of the"
             " columns; delete this line."
         )
+    if all(re.fullmatch(r"'.+'", name) for name in names):
+        raise ManifestError(
+            f"{path}: the names of the columns stand in single quotes"
+            f" ({','.join(names)[:60]}); quote cells by double quotes, or not at all."
+        )
     if names[0].startswith("#") and len(names) != len(second):
         raise ManifestError(
             f"{path}: line 1 seems to be a comment ({','.join(names)[:60]!r}), but the"
@@ -105,6 +110,8 @@ def wrong_count(expected: int, cells: Sequence[str]) -> str:
     hint = "is a quote or a comma missing?"
     if any(re.match(r'\s+"', cell) for cell in cells):
         hint = "a blank before a quote? A quoted cell begins right behind the comma"
+    elif any(re.match(r"\s*[\u201c\u201d\u201e\u300c]", cell) for cell in cells):
+        hint = 'typographic quotes? Only straight ones, ", hold a cell together'
     elif cells[0].startswith("#"):
         hint = "a comment? There are none in a manifest"
     return (

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cell_forms import form_of
+from pipeline.manifest import ManifestError
 from tests.pipeline.first_configs import inferred, left_out, table
 from trainer.features import features
 
@@ -198,3 +199,33 @@ def test_paths_as_windows_writes_them_are_told_apart(tmp_path: Path) -> None:
         "looks like image files, but none could be read (missing_file, e.g. img\\a.png;"
         " write / between folders, not \\)"
     )
+
+
+@pytest.mark.parametrize("begin", ["data:image/png;base64,", "iVBORw0KGgo", "/9j/"])
+def test_files_as_base64_are_named_for_what_they_are(
+    tmp_path: Path, begin: str
+) -> None:
+    rows = [
+        {"image": f"{begin}{i:02d}{'Ab0+' * 40}", "label": "ab"[i % 2]}
+        for i in range(60)
+    ]
+    with pytest.raises(ManifestError) as caught:
+        inferred(tmp_path, rows)
+    assert "image: files as base64 text (such as" in str(caught.value)
+    assert "or its bytes into a Parquet column" in str(caught.value)
+
+
+def test_where_nothing_is_left_the_columns_with_another_role_are_named(
+    tmp_path: Path,
+) -> None:
+    rows = [{"code": f"K-{i:03d}", "label": "ab"[i % 2]} for i in range(60)]
+    with pytest.raises(ManifestError, match="'label' from: code: taken as the id"):
+        inferred(tmp_path, rows)
+    with pytest.raises(ManifestError, match="'label' from: there is no other"):
+        inferred(tmp_path, [{"label": "ab"[i % 2]} for i in range(60)])
+
+
+@pytest.mark.parametrize("name", ["患者姓名", "姓名", "patient_name", "Surname"])
+def test_names_of_persons_are_no_texts(tmp_path: Path, name: str) -> None:
+    text = inferred(tmp_path, table(**{name: lambda i: f"张小{i % 50} of {i}"}))[1]
+    assert left_out(text)[name].startswith("names of persons")

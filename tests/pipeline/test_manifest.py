@@ -231,3 +231,14 @@ def test_of_a_broken_json_line_the_character_is_named(tmp_path: Path) -> None:
         "expected one JSON object per line: Expecting value at character 7.",
         "expected one JSON object per line: Expecting ':' delimiter at character 5.",
     ]
+
+
+def test_quotes_that_are_not_csvs_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("'text','y'\n'a','b'\n", encoding="utf-8")
+    with pytest.raises(ManifestError, match="stand in single quotes \\('text','y'\\)"):
+        Manifest(str(path))
+    path.write_text("text,y\n\u201cred, blue\u201d,1\n", encoding="utf-8")
+    ((_, cells),) = rows(str(path))
+    assert isinstance(cells, BadRow)
+    assert "(typographic quotes? Only straight ones" in cells.message
