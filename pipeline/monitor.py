@@ -243,7 +243,10 @@ def watch(
     ):
         while not stop.is_set():
             started = time.monotonic()
-            _once(monitor, gauges, console, output, textfile)
+            try:
+                _once(monitor, gauges, console, output, textfile)
+            except OSError as error:  # a store that does not answer for a while
+                console.print(f"this run is left out: {error}", markup=False)
             stop.wait(max(0.0, interval - (time.monotonic() - started)))
     return NO_DRIFT
 
