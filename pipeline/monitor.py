@@ -176,7 +176,8 @@ class Monitor:
         elif not seen.rows:
             wanted = f"version {self._baseline.version or 'any'}"
             notes.append(
-                f"no row of the baseline's model ({wanted}) in {len(files)} files"
+                f"no row of the baseline's model ({wanted}) in {len(files)}"
+                f" file{'' if len(files) == 1 else 's'}"
             )
         for reason, count in sorted(seen.left_out.items()):
             notes.append(f"left out: {count:,} × {reason}")

@@ -77,8 +77,10 @@ class Quarantined:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
 
     def __str__(self) -> str:
-        where = f", column {self.column!r}" if self.column else ""
-        return f"row {self.row} (id {self.id!r}{where}): {self.message}"
+        known = [f"id {self.id!r}"] if self.id else []
+        known += [f"column {self.column!r}"] if self.column else []
+        where = f" ({', '.join(known)})" if known else ""
+        return f"row {self.row}{where}: {self.message}"
 
 
 def read_row(

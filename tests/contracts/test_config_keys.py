@@ -1029,6 +1029,7 @@ _PRESETS = "tests/trainer/test_presets.py"
 _TEXT = "tests/trainer/test_text.py"
 _TRAIN = "tests/trainer/test_train.py"
 _INGEST = "tests/pipeline/test_example_gen.py"
+_WORKERS = "tests/pipeline/test_ingest_parquet.py"
 _ROWS = "tests/pipeline/test_rows.py"
 
 
@@ -1084,7 +1085,8 @@ COVERED: dict[str, str] = {
     "embedding_dim": HERE,
     **_objectives(),
     **_under("data", "id", _ROWS),
-    **_under("data", "max_quarantine_fraction beam_workers", _INGEST),
+    **_under("data", "max_quarantine_fraction", _INGEST),
+    **_under("data", "beam_workers", _WORKERS),
     **_under("data", "max_file_bytes", HERE),
     **_under("data.integrity", "duplicates groups leaks confounders pairs", _INTEGRITY),
     **_under("data.split", "column group_by", _ROWS),

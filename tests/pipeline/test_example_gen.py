@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.manifest import ManifestError
 from pipeline.quarantine import QuarantineError
+from tests.pipeline.ingested import FN_API, ids, quarantined, run_ingest
 from tests.pipeline.samples import (
     CHINESE,
     REASONS,
@@ -23,8 +24,6 @@ from tests.pipeline.samples import (
     write_jsonl,
 )
 from trainer.config import from_mapping, to_json
-
-FN_API = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 # sha256 of the names, since TFX takes ASCII only.
 TRAIN, TEST = "Split-split-a29c0de140769391", "Split-split-6aa8f49cc992dfd7"
@@ -44,21 +43,6 @@ for manifest, output in zip(jobs[::2], jobs[1::2]):
 """
 
 
-def run_ingest(chosen: Any, manifest: str, output: Path, fingerprint: str = "") -> Any:
-    import apache_beam as beam
-
-    from pipeline.ingest import ingest
-
-    return ingest(
-        beam.Pipeline(argv=[FN_API]),
-        chosen,
-        manifest,
-        str(output),
-        str(output) + "-report",
-        fingerprint,
-    )
-
-
 def start(chosen: Any, *jobs: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", RUN, FN_API, to_json(chosen), *jobs],
@@ -66,22 +50,6 @@ def start(chosen: Any, *jobs: str) -> "subprocess.Popen[str]":
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-def ids(split: Path) -> list[str]:
-    import tensorflow as tf
-
-    names = sorted(str(p) for p in split.iterdir())
-    found = []
-    for data in tf.data.TFRecordDataset(names, "GZIP").as_numpy_iterator():
-        features = tf.train.Example.FromString(data).features.feature
-        found.append(features["__id__"].bytes_list.value[0].decode())
-    return found
-
-
-def quarantined(folder: Path) -> list[dict[str, Any]]:
-    names = sorted(folder.glob("quarantine-*.jsonl"))
-    return [json.loads(line) for n in names for line in n.read_text().splitlines()]
 
 
 def test_every_row_is_written_or_set_aside(tmp_path: Path) -> None:
@@ -217,62 +185,6 @@ def test_a_killed_ingestion_runs_again_to_exact_counts(tmp_path: Path) -> None:
     assert not (output / "_working").exists()
     found = [i for split in output.glob("Split-*") for i in ids(split)]
     assert sorted(found) == sorted(f"r{i}" for i in range(6000))
-
-
-def parquet_manifest(folder: Path, rows: int) -> str:
-    """One row group, as pandas writes it."""
-    import pyarrow
-    import pyarrow.parquet
-
-    table = {
-        "id": [f"r{i}" for i in range(rows)],
-        "text": [f"text {i}" for i in range(rows)],
-        "label": ["ab"[i % 2] for i in range(rows)],
-    }
-    pyarrow.parquet.write_table(pyarrow.table(table), folder / "m.parquet")
-    return str(folder / "m.parquet")
-
-
-def test_one_row_group_is_read_once_into_files_of_some_hundred_rows(
-    tmp_path: Path, monkeypatch: Any
-) -> None:
-    from pipeline.manifest_parquet import ParquetRows
-
-    read: list[int] = []
-    whole = ParquetRows._group
-
-    def group(self: Any, source: Any, index: int, *rest: Any) -> Any:
-        read.append(index)
-        return whole(self, source, index, *rest)
-
-    monkeypatch.setattr(ParquetRows, "_group", group)
-    counts = run_ingest(config(), parquet_manifest(tmp_path, 1500), tmp_path / "out")
-    assert (counts.read, counts.written) == (1500, 1500)
-    assert read == [0, 0]  # for the scan, and for the rows
-    assert len(list((tmp_path / "out" / "Split-train").iterdir())) == 6
-    found = [i for split in (tmp_path / "out").glob("Split-*") for i in ids(split)]
-    assert sorted(found) == sorted(f"r{i}" for i in range(1500))
-
-
-def test_beam_workers_share_the_rows_and_give_the_same(tmp_path: Path) -> None:
-    import apache_beam as beam
-
-    from pipeline.ingest import ingest
-    from pipeline.pipeline import beam_workers
-
-    assert beam_workers(config()) == []
-    chosen = config(data={"id": "id", "beam_workers": 2})
-    argv = beam_workers(chosen)
-    assert argv == ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
-    manifest = parquet_manifest(tmp_path, 1500)
-    run_ingest(config(), manifest, tmp_path / "one")
-    counts = ingest(
-        beam.Pipeline(argv=[FN_API, *argv]),
-        chosen, manifest, str(tmp_path / "two"), str(tmp_path / "report"),
-    )  # fmt: skip
-    assert counts.written == 1500
-    for split in ("Split-train", "Split-selection", "Split-eval"):
-        assert ids(tmp_path / "two" / split) == ids(tmp_path / "one" / split)
 
 
 @pytest.mark.e2e

@@ -282,3 +282,9 @@ def test_no_class_applies_is_not_a_missing_label() -> None:
     stored = tf.train.Example.FromString(to_example(found)).features.feature
     assert list(stored["label"].bytes_list.value) == [b"__none__"]
     assert reason(several, label="") == "empty_label"
+
+
+def test_a_row_without_an_id_is_named_by_its_number_alone() -> None:
+    assert str(Quarantined(4, "", "malformed_csv", "", "cut off.")) == "row 4: cut off."
+    whole = Quarantined(4, "x", "empty_file", "photo", "no bytes.")
+    assert str(whole) == "row 4 (id 'x', column 'photo'): no bytes."
