@@ -58,7 +58,10 @@ def read_header(
             f"{path}: the first line must name the columns. Received: nothing there."
         )
     if any(has_surrogate(n) for n in first) or "\x00" in "".join(first):
-        raise ManifestError(f"{path}: not UTF-8 text; save it as UTF-8.")
+        raise ManifestError(
+            f"{path}: not UTF-8 text; save it as UTF-8 (in Excel: CSV UTF-8; from GBK, as"
+            " Chinese Windows writes it: iconv -f GB18030 -t UTF-8 OLD > NEW)."
+        )
     names = [n.strip() for n in first]
     _no_names(path, names, second or ())
     if len(names) == 1:

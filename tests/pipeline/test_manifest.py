@@ -242,3 +242,12 @@ def test_quotes_that_are_not_csvs_are_named(tmp_path: Path) -> None:
     ((_, cells),) = rows(str(path))
     assert isinstance(cells, BadRow)
     assert "(typographic quotes? Only straight ones" in cells.message
+
+
+def test_a_manifest_in_gbk_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("编号,影像\n1,片.png\n", encoding="gbk")
+    with pytest.raises(ManifestError, match="iconv -f GB18030 -t UTF-8 OLD > NEW"):
+        Manifest(str(path))
+    path.write_bytes(path.read_bytes().decode("gb18030").encode())
+    assert Manifest(str(path)).columns == ("编号", "影像")
