@@ -187,6 +187,7 @@ def test_failing_threshold_is_not_pushed(finished: Finished) -> None:
     assert len(finished.project.versions()) == 1
 
 
+@pytest.mark.slow
 def test_killed_training_resumes_and_a_worse_model_is_not_pushed(
     finished: Finished,
 ) -> None:
