@@ -6,7 +6,6 @@ Range by the range's length, SeaweedFS by the whole length. Both end with the te
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 from botocore.config import Config
+
+from benchmarks.server_process import free_ports
+from serving import s3_files
 
 _START_SECONDS = 120.0
 CREDENTIALS = {
@@ -28,18 +31,8 @@ CREDENTIALS = {
 }
 
 
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        found = []
-        for _ in range(count):
-            one = stack.enter_context(socket.socket())
-            one.bind(("127.0.0.1", 0))
-            found.append(one.getsockname()[1])
-        return found
-
-
 def _moto(folder: str) -> tuple[list[str], int]:
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     program = os.path.join(os.path.dirname(sys.executable), "moto_server")
     return [sys.executable, program, "-H", "127.0.0.1", "-p", str(port)], port
 
@@ -49,7 +42,7 @@ def _seaweedfs(folder: str) -> tuple[list[str], int]:
         "s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port",
         "volume.port.grpc", "filer.port", "filer.port.grpc",
     )  # fmt: skip
-    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     program = os.path.join(os.path.dirname(sys.executable), "weed")
     flags = [f"-{name}={port}" for name, port in ports.items()]
     command = [
@@ -130,6 +123,16 @@ def running(name: str) -> Iterator[Store]:
             process.kill()
             process.wait()
             store.client.close()
+
+
+@contextlib.contextmanager
+def used(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What reads s3:// in this process meets the store, and remembers it no longer."""
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
+    s3_files._held.clear()
+    yield
+    s3_files._held.clear()
 
 
 def _wait(store: Store, process: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from pipeline.base_models import base_state, local_models
 from pipeline.views import stage_view
-from serving import s3_files
 from tests import object_stores
 from tests.object_stores import Store
 from trainer.config import Config, ConfigError, from_mapping, to_json
@@ -25,11 +24,8 @@ def running() -> Iterator[Store]:
 
 @pytest.fixture
 def store(running: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    for name, value in running.environment.items():
-        monkeypatch.setenv(name, value)
-    s3_files._held.clear()
-    yield running
-    s3_files._held.clear()
+    with object_stores.used(running, monkeypatch):
+        yield running
 
 
 def config(teacher: str) -> Config:

@@ -32,11 +32,8 @@ def running(request: pytest.FixtureRequest) -> Iterator[Store]:
 
 @pytest.fixture
 def store(running: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    for name, value in running.environment.items():
-        monkeypatch.setenv(name, value)
-    s3_files._held.clear()
-    yield running
-    s3_files._held.clear()
+    with object_stores.used(running, monkeypatch):
+        yield running
 
 
 def test_ingestion_reads_and_writes_a_store(store: Store, tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from rich.console import Console
 
 from pipeline.monitor import Monitor, watch
 from pipeline.prediction_logs import Seen, log_files, logged_rows
-from serving import s3_files
 from tests import object_stores
 from tests.object_stores import Store
 from tests.pipeline.monitored import CONFIG, Watching, logs_of, rows, sent, write_logs
@@ -22,12 +21,11 @@ from tests.pipeline.monitored import CONFIG, Watching, logs_of, rows, sent, writ
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    with object_stores.running("moto") as running:
-        for name, value in running.environment.items():
-            monkeypatch.setenv(name, value)
-        s3_files._held.clear()
+    with (
+        object_stores.running("moto") as running,
+        object_stores.used(running, monkeypatch),
+    ):
         yield running
-        s3_files._held.clear()
 
 
 @pytest.mark.parametrize("compressed", [False, True])

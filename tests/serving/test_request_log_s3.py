@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving import files, s3_files
+from serving import files
 from serving.record_files import LogFiles
 from serving.request_log import RequestLogs, logging_config
 from tests import object_stores
@@ -26,11 +26,8 @@ def running() -> Iterator[Store]:
 
 @pytest.fixture
 def store(running: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    for name, value in running.environment.items():
-        monkeypatch.setenv(name, value)
-    s3_files._held.clear()
-    yield running
-    s3_files._held.clear()
+    with object_stores.used(running, monkeypatch):
+        yield running
 
 
 def written(prefix: str, count: int, **options: Any) -> RequestLogs:
